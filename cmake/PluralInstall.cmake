@@ -1,0 +1,1 @@
+# Installed package: filled in with the library targets below.

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+// A completion read as a set of answers with confidences, and a batch of such sets as tensors.
+// Parsing is pure, total and linear-time: bad model output is data, never an error.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "plural/dataset.h"
+#include "plural/tensor.h"
+#include "plural/tokenizer.h"
+
+namespace plural {
+
+/// Half-open range [begin, end); empty when begin == end.
+struct Span {
+  int64_t begin = 0;
+  int64_t end = 0;
+  bool empty() const { return begin >= end; }
+  bool operator==(const Span&) const = default;
+};
+
+/// One answer of a set, in the order in which the completion numbers them.
+struct Answer {
+  std::string text;    ///< trimmed text between the tags
+  std::string normal;  ///< normal_form(text); answers are equal when these are
+  /// The stated probability as written (may lie outside [0,1]); NaN when absent or not a number.
+  double confidence = std::numeric_limits<double>::quiet_NaN();
+  bool has_confidence = false;  ///< a confidence block belongs to this answer (its number may be invalid)
+  Span answer_bytes;            ///< bytes of the completion, opening tag included
+  Span confidence_bytes;        ///< the same for the confidence block; empty when absent
+};
+
+/// What AnswerFormat::parse returns. `answers` has at most K entries.
+struct AnswerSet {
+  std::vector<Answer> answers;
+  bool format_ok = false;          ///< the format reward's verdict (spec section 3, corrected rules)
+  bool extracted = false;          ///< the answers (and confidences) needed could be found
+  std::string problem;             ///< first reason why format_ok is false, for people; "" when fine
+};
+
+/// An answer with its confidence, to be written in a format (targets of fine-tuning).
+struct StatedAnswer {
+  std::string text;
+  double confidence = 0.5;
+};
+
+/// A way of writing K answers and confidences in one completion. Stateless and thread-safe.
+class AnswerFormat {
+ public:
+  virtual ~AnswerFormat() = default;
+  virtual std::string name() const = 0;
+  virtual bool has_confidences() const = 0;
+  virtual bool single() const { return false; }  ///< formats that hold one answer only
+  /// The text appended to a task so that the model answers in this format. K >= 1.
+  virtual std::string instruction(int64_t k) const = 0;
+  /// Reads any bytes; never throws. K >= 1.
+  virtual AnswerSet parse(std::string_view completion, int64_t k) const = 0;
+  /// Writes a completion that parse() reads back with format_ok.
+  virtual std::string render(std::span<const StatedAnswer> answers) const = 0;
+};
+
+/// The bundled formats by name (spec/official_rewards.md section 2 and the compact ones without a
+/// think block). An unknown name throws InputError with the list of names.
+std::unique_ptr<AnswerFormat> make_answer_format(std::string_view name);
+std::vector<std::string> answer_format_names();
+
+/// The form in which answers are compared: NFC, lower-case, punctuation deleted, articles dropped,
+/// spaces joined (spec/official_rewards.md 1.6, RIGHT rule). Any bytes; cost linear.
+std::string normal_form(std::string_view text);
+
+/// The messages of a prompt with the format's instruction for K answers appended to the last user turn.
+std::vector<Message> render_prompt(const std::vector<Message>& prompt, const AnswerFormat& format, int64_t k);
+
+/// Maps a byte range of a completion to the token range that covers it: token i is in the range when
+/// it holds at least one byte of it. `ids` are the completion's ids.
+Span token_span(const Tokenizer& tokenizer, std::span<const TokenId> ids, Span bytes);
+
+// ---------------------------------------------------------------------------------------------------
+
+/// Which gold answer (or none) a candidate is. Thread-safe.
+class Matcher {
+ public:
+  virtual ~Matcher() = default;
+  virtual std::string name() const = 0;
+  /// Index of the gold answer that `candidate` is, or -1. An empty normal form matches nothing.
+  virtual int64_t match(const Answer& candidate, const Example& example) const = 0;
+  /// Key under which two candidates count as the same answer (default: the normal form).
+  virtual std::string key(const Answer& candidate) const { return candidate.normal; }
+};
+
+/// "normalised" (equal normal forms of answer), "alias" (answer or any alias), "word_set" (equal sets of
+/// singular-folded words, aliases included). Unknown names throw InputError.
+std::unique_ptr<Matcher> make_matcher(std::string_view name);
+
+/// B parsed completions as tensors on one device: all that rewards and credit need. K = slots.
+/// Slots past a row's last answer have `present` false and match -1.
+struct AnswerBatch {
+  int64_t rows = 0;             ///< B
+  int64_t slots = 0;            ///< K
+  Tensor present;               ///< [B, K] bool: the slot holds an answer block
+  Tensor match;                 ///< [B, K] int64: gold index, -1 = none
+  Tensor key;                   ///< [B, K] int64: equal within a row = the same answer; -1 = empty or absent
+  Tensor confidence;            ///< [B, K] float32 in [0, 1], 0 where invalid or absent
+  Tensor confidence_ok;         ///< [B, K] bool: a number in [0, 1]
+  Tensor format_ok;             ///< [B] bool
+  Tensor extracted;             ///< [B] bool
+  Tensor k;                     ///< [B] int64: answers asked for in this row (<= K)
+  Tensor gold_count;            ///< [B] int64: gold answers of the row
+  Tensor gold_weight;           ///< [B, Y] float32: gold weights normalised to sum 1, 0-padded
+  Tensor answer_span;           ///< [B, K, 2] int64: token range in the completion; 0,0 = none
+  Tensor confidence_span;       ///< [B, K, 2] int64
+  Tensor length;                ///< [B] int64: completion tokens
+  std::vector<AnswerSet> sets;  ///< the host's view, B entries
+
+  /// z: [B, K] float32, 1 where the slot is correct (match >= 0).
+  Tensor correct() const;
+  /// [B, K] float32: correct and the first slot of its row that hits this gold answer.
+  Tensor first_hit() const;
+  AnswerBatch to(at::Device device) const;
+};
+
+/// One completion to be parsed.
+struct CompletionView {
+  const Example* example = nullptr;
+  std::string_view text;
+  std::span<const TokenId> ids;  ///< may be empty: then token spans are all empty
+  int64_t k = 1;                 ///< answers asked for
+};
+
+/// Parses, matches and packs. Host work only here; everything after is tensor work on `device`.
+/// `tokenizer` may be null when no ids are given.
+AnswerBatch build_answer_batch(std::span<const CompletionView> completions, const AnswerFormat& format,
+                               const Matcher& matcher, const Tokenizer* tokenizer,
+                               at::Device device = at::kCPU);
+
+}  // namespace plural

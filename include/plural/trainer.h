@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+// The loops: reinforcement learning and supervised fine-tuning. A trainer owns nothing it did not receive;
+// it does no file work. Run folders, checkpoints and progress live in plural/run.h.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "plural/advantage.h"
+#include "plural/answers.h"
+#include "plural/checkpoint.h"
+#include "plural/config.h"
+#include "plural/dataset.h"
+#include "plural/metrics.h"
+#include "plural/objective.h"
+#include "plural/optimizer.h"
+#include "plural/policy.h"
+#include "plural/reward.h"
+#include "plural/rng.h"
+#include "plural/rollout.h"
+
+namespace plural {
+
+/// Sizes and sampling of RL. One optimiser batch = prompts_per_step x samples_per_prompt rows.
+struct RlOptions {
+  int64_t steps = 100;
+  int64_t prompts_per_step = 4;    ///< P
+  int64_t samples_per_prompt = 8;  ///< G
+  int64_t passes = 1;              ///< optimiser steps taken on each batch of completions
+  int64_t num_answers = 3;         ///< K
+  int64_t max_batch_tokens = 8192; ///< packed tokens of one micro-batch; changes memory, never the result
+  SamplingOptions sampling;
+  uint64_t seed = 1;
+};
+
+/// One sampled row of a step, for samples/*.jsonl.
+struct RowRecord {
+  const Example* example = nullptr;
+  const Completion* completion = nullptr;
+  const AnswerSet* answers = nullptr;
+  double total = 0;
+  double advantage = 0;
+  std::vector<std::pair<std::string, double>> rewards;  ///< unweighted value of each reward
+};
+
+struct StepReport {
+  int64_t step = 0;  ///< steps done, this one included
+  MetricMap metrics; ///< docs/guides/metrics.md defines each name and unit
+};
+
+/// What RL works with; everything is borrowed and must outlive the trainer.
+struct RlParts {
+  Policy& policy;
+  RolloutEngine& engine;
+  const Tokenizer& tokenizer;
+  std::span<const Example> examples;
+  const AnswerFormat& format;
+  const Matcher& matcher;
+  const RewardStack& rewards;
+  const AdvantageEstimator& advantage;
+  const Objective& objective;
+  AdamW& optimizer;
+  Policy* reference = nullptr;  ///< for the KL term
+};
+
+/// Generate, parse, score, credit, update, report.
+class RlTrainer {
+ public:
+  RlTrainer(RlParts parts, RlOptions options);
+  StepReport step();
+  bool done() const { return step_ >= options_.steps; }
+  /// Rows of the last step (valid until the next one).
+  void visit_rows(const std::function<void(const RowRecord&)>& visit) const;
+  TrainState state() const;
+  void restore(const TrainState& state);
+
+ private:
+  RlParts parts_;
+  RlOptions options_;
+  int64_t step_ = 0;
+  int64_t data_position_ = 0;
+  struct LastStep;
+  std::shared_ptr<LastStep> last_;
+};
+
+/// Where the targets of fine-tuning come from.
+struct SftOptions {
+  int64_t steps = 100;
+  int64_t rows_per_step = 16;
+  int64_t max_batch_tokens = 8192;
+  std::string target = "gold";            ///< "gold": sets drawn from the gold distribution; "responses": the responses as they are
+  std::vector<int64_t> num_answers = {3}; ///< K is drawn uniformly from these for each row ("gold")
+  std::vector<double> confidences = {0.5};///< stated confidences are drawn uniformly from these ("gold")
+  uint64_t seed = 1;
+};
+
+struct SftParts {
+  Policy& policy;
+  const Tokenizer& tokenizer;
+  std::span<const Example> examples;
+  const AnswerFormat& format;
+  AdamW& optimizer;
+};
+
+/// Prompt tokens are not scored; the loss is the mean over all target tokens of the step.
+class SftTrainer {
+ public:
+  SftTrainer(SftParts parts, SftOptions options);
+  StepReport step();
+  bool done() const { return step_ >= options_.steps; }
+  TrainState state() const;
+  void restore(const TrainState& state);
+
+ private:
+  SftParts parts_;
+  SftOptions options_;
+  int64_t step_ = 0;
+  int64_t data_position_ = 0;
+};
+
+/// A training set of answers drawn from the gold distribution: min(k, distinct) answers without replacement
+/// by weight (gold answers of weight 0 count as 1e-6), spelled as `answer`. A pure function of the stream.
+std::vector<StatedAnswer> draw_gold_answers(const Example& example, int64_t k, std::span<const double> confidences,
+                                            RandomStream& stream);
+
+}  // namespace plural
