@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# plural and its peers at the same work, one after the other on this machine: sampling speed and the time of a GRPO
+# step (SmolLM2-135M, 4 prompts x 8 samples x 48 new tokens). Writes benchmarks/results/<name>.json.
+# usage: benchmarks/run.sh [NAME]   (default: the processor's model)
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+home=${PLURAL_HOME:-$HOME/.cache/plural}
+bin=$root/build/release/bin
+model=$home/models/SmolLM2-135M-Instruct
+prompts=$root/benchmarks/prompts.jsonl
+name=${1:-$(sed -n 's/^model name[^:]*: *//p' /proc/cpuinfo | head -1 | tr -cs 'A-Za-z0-9\n' '-' | sed 's/-*$//')}
+out=$root/benchmarks/results/$name.json
+lines=$(mktemp); trap 'rm -f "$lines"' EXIT
+
+"$root/benchmarks/peers/setup.sh"
+run() { printf '== %s\n' "$*" >&2; "$@" 2>/dev/null | tail -1 | tee -a "$lines" >&2; }
+for dtype in bfloat16 float32; do
+  run "$bin/generate_bench" "$model" "$prompts" 8 48 3 $dtype
+  run "$home/venv-peers/bin/python" "$root/benchmarks/peers/transformers_generate.py" --model "$model" --prompts "$prompts" --dtype $dtype
+done
+for dtype in bfloat16 float32; do
+  run "$bin/train_step_bench" "$model" "$prompts" 8 48 4 $dtype
+  run "$home/venv-peers/bin/python" "$root/benchmarks/peers/trl_grpo.py" --model "$model" --prompts "$prompts" --dtype $dtype
+done
+mkdir -p "$(dirname "$out")"
+"$home/venv/bin/python" "$root/benchmarks/summarise.py" "$lines" "$out" "$(git -C "$root" rev-parse --short HEAD)"
