@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// Names of devices. The CUDA half of plural and of LibTorch is loaded when a GPU is first asked for
+// (docs/design/002-cuda-module.md), so programs that stay on the CPU never pay for it.
+#pragma once
+
+#include <c10/core/Device.h>
+
+#include <string_view>
+
+namespace plural {
+
+/// "cpu", "cuda" (= "cuda:0") or "cuda:N". For a GPU, loads libplural_cuda.so once a process; call it before
+/// anything else of LibTorch touches CUDA. Unknown names, a build without CUDA, and a missing GPU throw
+/// InputError that says what to do. Thread-safe.
+at::Device parse_device(std::string_view name);
+
+/// Whether parse_device("cuda") would succeed; never throws.
+bool cuda_available();
+
+}  // namespace plural
