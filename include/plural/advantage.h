@@ -30,7 +30,8 @@ class AdvantageEstimator {
   virtual AdvantageOutput estimate(const AdvantageInput& input) const = 0;
 };
 
-/// "grpo" (options: scale none|group|batch, std_floor), "rloo".
+/// "grpo" (options: scale none|group|batch, std_floor) and "rloo" (docs/objectives.md). A group counts as
+/// all-equal when its rewards differ by no more than float32 rounding: 1e-6 x max(1, |largest|).
 Registry<AdvantageEstimator> builtin_advantages();
 
 }  // namespace plural

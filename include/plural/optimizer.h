@@ -40,24 +40,27 @@ struct OptimizerOptions {
   }
 };
 
-/// Factor on the peak learning rate at optimiser step `step` (0-based) of `total_steps`.
+/// Factor on the peak learning rate at step `step` (0-based) of `total_steps`: (step + 1) / warmup_steps during
+/// warm-up, then the schedule; the last step has `final_factor`.
 double schedule_factor(const OptimizerOptions& options, int64_t step, int64_t total_steps);
 
 struct StepResult {
-  double grad_norm = 0;       ///< before clipping
+  double grad_norm = 0;       ///< before clipping, summed in float64
   double learning_rate = 0;
   bool skipped = false;       ///< gradient not finite: parameters and state untouched
 };
 
 /// Decoupled AdamW (Loshchilov & Hutter 2019). Parameters below float32 get float32 masters; moments are
-/// float32 (float64 for float64 parameters). Deterministic.
+/// float32 (float64 for float64 parameters). The same bits for any number of threads. One thread at a time.
 class AdamW {
  public:
+  /// Keeps the parameters (the tensors, not copies); names must be unique.
   AdamW(NamedTensors parameters, OptimizerOptions options);
   /// Reads `.grad()` of every parameter (undefined = zero), updates, and clears the gradients.
   StepResult step(double learning_rate);
   void zero_grad();
-  /// "step", "<name>.exp_avg", "<name>.exp_avg_sq", "<name>.master": for checkpoints.
+  /// "step", "<name>.exp_avg", "<name>.exp_avg_sq", "<name>.master": for checkpoints. Aliases the live
+  /// tensors: write or clone before the next step.
   NamedTensors state() const;
   /// Missing, surplus or misshapen entries throw InputError naming the parameter.
   void load_state(const NamedTensors& state);
