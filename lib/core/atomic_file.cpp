@@ -1,46 +1,148 @@
 // SPDX-License-Identifier: Apache-2.0
-// write_file_atomic: temporary file, fsync, rename, fsync of the folder.
+// Atomic writes: temporary file, fsync, rename, fsync of the folder. Checked reads.
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 
+#include "lib/core/file_io.h"
 #include "lib/core/format.h"
 #include "plural/checkpoint.h"
 #include "plural/error.h"
 
 namespace plural {
+namespace detail {
 
-void write_file_atomic(const std::filesystem::path& file, std::string_view bytes) {
-  const std::string temporary = file.string() + fmt::format(".tmp{}", ::getpid());
-  const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  const auto fail = [&](const char* what) {
-    const int code = errno;
-    if (fd >= 0) ::close(fd);
-    ::unlink(temporary.c_str());
-    throw SystemError(fmt::format("{}: cannot {}: {}; free space or choose another folder, then run again",
-                                  file.string(), what, std::strerror(code)));
-  };
-  if (fd < 0) fail("create the file");
-  for (size_t done = 0; done < bytes.size();) {
-    const ssize_t n = ::write(fd, bytes.data() + done, bytes.size() - done);
+void sync_folder(const std::filesystem::path& folder) {
+  const std::filesystem::path& place = folder.empty() ? "." : folder;
+  if (const int fd = ::open(place.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); fd >= 0) {
+    ::fsync(fd);
+    ::close(fd);
+  }
+}
+
+AtomicFile::AtomicFile(const std::filesystem::path& file) : file_(file) {
+  std::error_code ignored;
+  // A link is followed, so that the file it names is replaced and the link stays.
+  if (std::filesystem::is_symlink(file_, ignored)) {
+    const auto target = std::filesystem::weakly_canonical(file_, ignored);
+    if (!ignored) file_ = target;
+  }
+  if (std::filesystem::is_directory(file_, ignored)) fail("write", EISDIR);
+  if (std::filesystem::is_other(file_, ignored)) {
+    fd_ = ::open(file_.c_str(), O_WRONLY | O_CLOEXEC);
+  } else {
+    static std::atomic<int> counter{0};
+    temporary_ = file_.string() + fmt::format(".tmp{}-{}", ::getpid(), counter++);
+    fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  }
+  if (fd_ < 0) fail("create the file", errno);
+}
+
+AtomicFile::~AtomicFile() {
+  if (fd_ < 0) return;
+  ::close(fd_);
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+}
+
+void AtomicFile::fail(const char* what, int code) {
+  if (fd_ >= 0) {
+    ::close(fd_);
+    if (!temporary_.empty()) ::unlink(temporary_.c_str());
+    fd_ = -1;
+  }
+  throw SystemError(fmt::format("{}: cannot {}: {}; free space or choose another folder, then run again",
+                                file_.string(), what, std::strerror(code)));
+}
+
+void AtomicFile::append(const void* data, size_t size) {
+  const char* bytes = static_cast<const char*>(data);
+  for (size_t done = 0; done < size;) {
+    const ssize_t n = ::write(fd_, bytes + done, size - done);
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) fail("write");
+    if (n < 0) fail("write", errno);
     done += static_cast<size_t>(n);
   }
-  if (::fsync(fd) != 0) fail("write to disk");
-  ::close(fd);
-  if (::rename(temporary.c_str(), file.c_str()) != 0) {
+  crc_ = crc32c(data, size, crc_);
+  size_ += size;
+}
+
+void AtomicFile::commit() {
+  if (::fsync(fd_) != 0 && errno != EINVAL && errno != EROFS) fail("write to disk", errno);
+  const int fd = fd_;
+  fd_ = -1;
+  const int closed = ::close(fd);
+  if (temporary_.empty()) return;
+  if (closed != 0 || ::rename(temporary_.c_str(), file_.c_str()) != 0) {
     const int code = errno;
-    ::unlink(temporary.c_str());
-    throw SystemError(fmt::format("{}: cannot rename into place: {}", file.string(), std::strerror(code)));
+    ::unlink(temporary_.c_str());
+    fail("rename into place", code);
   }
-  const std::filesystem::path parent = file.has_parent_path() ? file.parent_path() : ".";
-  if (const int folder = ::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); folder >= 0) {
-    ::fsync(folder);
-    ::close(folder);
+  sync_folder(file_.parent_path());
+}
+
+InputFile::InputFile(const std::filesystem::path& file) : file_(file) {
+  fd_ = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd_ < 0)
+    throw InputError(fmt::format("{}: cannot open the file: {}", file.string(), std::strerror(errno)));
+  struct stat info {};
+  const char* problem = nullptr;
+  if (::fstat(fd_, &info) != 0) problem = std::strerror(errno);
+  if (!problem && !S_ISREG(info.st_mode)) problem = "expected a regular file";
+  if (problem) {
+    ::close(fd_);
+    throw InputError(fmt::format("{}: cannot read: {}", file.string(), problem));
   }
+  size_ = static_cast<uint64_t>(info.st_size);
+}
+
+InputFile::~InputFile() { ::close(fd_); }
+
+void InputFile::read(uint64_t offset, void* data, size_t size) const {
+  char* bytes = static_cast<char*>(data);
+  for (size_t done = 0; done < size;) {
+    const ssize_t n = ::pread(fd_, bytes + done, size - done, static_cast<off_t>(offset + done));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) throw InputError(fmt::format("{}: cannot read: {}", file_.string(), std::strerror(errno)));
+    if (n == 0)
+      throw InputError(fmt::format("{}: the file ends at byte {}, expected {} more", file_.string(),
+                                   offset + done, size - done));
+    done += static_cast<size_t>(n);
+  }
+}
+
+std::string read_whole_file(const std::filesystem::path& file) {
+  // Not by size: standard input and /proc files have none.
+  const int fd = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) throw InputError(fmt::format("{}: cannot open the file: {}", file.string(), std::strerror(errno)));
+  std::string text;
+  struct stat info {};
+  if (::fstat(fd, &info) == 0 && S_ISREG(info.st_mode)) text.reserve(static_cast<size_t>(info.st_size) + 1);
+  std::string block(1 << 16, '\0');
+  for (;;) {
+    const ssize_t n = ::read(fd, block.data(), block.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) {
+      const int code = errno;
+      ::close(fd);
+      throw InputError(fmt::format("{}: cannot read: {}", file.string(), std::strerror(code)));
+    }
+    if (n == 0) break;
+    text.append(block.data(), static_cast<size_t>(n));
+  }
+  ::close(fd);
+  return text;
+}
+
+}  // namespace detail
+
+void write_file_atomic(const std::filesystem::path& file, std::string_view bytes) {
+  detail::AtomicFile out(file);
+  out.append(bytes.data(), bytes.size());
+  out.commit();
 }
 
 }  // namespace plural

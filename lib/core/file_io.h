@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// File work shared by checkpoints, safetensors and metric sinks: atomic streaming writes, checked reads, CRC-32C.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+namespace plural::detail {
+
+/// CRC-32C (Castagnoli) of `size` bytes, going on from `crc` (0 at the start).
+uint32_t crc32c(const void* data, size_t size, uint32_t crc = 0);
+
+/// Flushes a folder's entries to disk; quietly does nothing where that is not supported.
+void sync_folder(const std::filesystem::path& folder);
+
+/// A file that appears under its name only when complete. Without commit() nothing is left behind.
+/// A path that exists and is no regular file (/dev/null, a pipe) is written straight, never replaced.
+/// Every failure throws SystemError naming the path.
+class AtomicFile {
+ public:
+  explicit AtomicFile(const std::filesystem::path& file);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  void append(const void* data, size_t size);
+  /// fsync, rename into place, fsync of the folder.
+  void commit();
+  uint64_t size_bytes() const { return size_; }
+  uint32_t crc() const { return crc_; }  ///< CRC-32C of what was appended
+
+ private:
+  [[noreturn]] void fail(const char* what, int code);
+  std::filesystem::path file_;
+  std::string temporary_;  ///< empty when writing straight
+  int fd_ = -1;
+  uint64_t size_ = 0;
+  uint32_t crc_ = 0;
+};
+
+/// A file opened for reading at any offset. Missing or unreadable files throw InputError.
+class InputFile {
+ public:
+  explicit InputFile(const std::filesystem::path& file);
+  ~InputFile();
+  InputFile(const InputFile&) = delete;
+  InputFile& operator=(const InputFile&) = delete;
+
+  uint64_t size_bytes() const { return size_; }
+  /// Exactly `size` bytes from `offset`; fewer (the file shrank) throw InputError.
+  void read(uint64_t offset, void* data, size_t size) const;
+
+ private:
+  std::filesystem::path file_;
+  int fd_ = -1;
+  uint64_t size_ = 0;
+};
+
+/// The whole file. Missing or unreadable files throw InputError.
+std::string read_whole_file(const std::filesystem::path& file);
+
+}  // namespace plural::detail
