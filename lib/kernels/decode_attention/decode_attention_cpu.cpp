@@ -3,6 +3,9 @@
 // instruction set; rows that share a prefix are done together, so that its keys and values come from cache.
 #include "lib/kernels/decode_attention/decode_attention.h"
 
+#ifndef HWY_DISABLED_TARGETS
+#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4)  // rare by now; not worth their compile time
+#endif
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "lib/kernels/decode_attention/decode_attention_cpu.cpp"
 #include <hwy/foreach_target.h>
@@ -283,8 +286,8 @@ void decode_attention_cpu(const DecodeAttentionParams& params) {
     return;
   }
   const std::vector<RowRange> ranges = cut_rows(params);
-  const auto attend = params.type == ElementType::kFloat32 ? HWY_DYNAMIC_POINTER(attend_floats)
-                                                            : HWY_DYNAMIC_POINTER(attend_bfloats);
+  const auto attend = params.type == ElementType::kFloat32 ? HWY_DYNAMIC_DISPATCH(attend_floats)
+                                                            : HWY_DYNAMIC_DISPATCH(attend_bfloats);
   const auto units = static_cast<int64_t>(ranges.size()) * params.kv_heads;
   at::parallel_for(0, units, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) attend(params, ranges[i / params.kv_heads], i % params.kv_heads);
