@@ -37,11 +37,13 @@ struct Answer {
   Span confidence_bytes;        ///< the same for the confidence block; empty when absent
 };
 
-/// What AnswerFormat::parse returns. `answers` has at most K entries.
+/// What AnswerFormat::parse returns. `answers[i]` is the answer numbered i+1; at most K entries. A number that the
+/// completion leaves out before its last answer is an entry with empty `answer_bytes`.
 struct AnswerSet {
   std::vector<Answer> answers;
   bool format_ok = false;          ///< the format reward's verdict (spec section 3, corrected rules)
-  bool extracted = false;          ///< the answers (and confidences) needed could be found
+  bool extracted = false;          ///< the K answers (and confidences) needed were found, each exactly once
+  bool paired = false;             ///< K answers were found, each exactly once and each with a confidence block
   std::string problem;             ///< first reason why format_ok is false, for people; "" when fine
 };
 
@@ -57,12 +59,14 @@ class AnswerFormat {
   virtual ~AnswerFormat() = default;
   virtual std::string name() const = 0;
   virtual bool has_confidences() const = 0;
-  virtual bool single() const { return false; }  ///< formats that hold one answer only
+  /// Formats that hold one answer only: `k` is taken as 1 whatever it is.
+  virtual bool single() const { return false; }
   /// The text appended to a task so that the model answers in this format. K >= 1.
   virtual std::string instruction(int64_t k) const = 0;
-  /// Reads any bytes; never throws. K >= 1.
+  /// Reads any bytes; never throws on them. k >= 1. Cost linear in the bytes.
   virtual AnswerSet parse(std::string_view completion, int64_t k) const = 0;
-  /// Writes a completion that parse() reads back with format_ok.
+  /// Writes a completion that parse(..., answers.size()) reads back with format_ok. An answer that is empty or
+  /// holds a tag, a confidence outside [0, 1], or a wrong number of answers throws InputError.
   virtual std::string render(std::span<const StatedAnswer> answers) const = 0;
 };
 
@@ -84,6 +88,9 @@ Span token_span(const Tokenizer& tokenizer, std::span<const TokenId> ids, Span b
 
 // ---------------------------------------------------------------------------------------------------
 
+/// A matcher made ready for one example: one look-up a candidate. Valid while matcher and example live.
+using MatchFunction = std::function<int64_t(const Answer&)>;
+
 /// Which gold answer (or none) a candidate is. Thread-safe.
 class Matcher {
  public:
@@ -91,6 +98,10 @@ class Matcher {
   virtual std::string name() const = 0;
   /// Index of the gold answer that `candidate` is, or -1. An empty normal form matches nothing.
   virtual int64_t match(const Answer& candidate, const Example& example) const = 0;
+  /// match() with the work on the gold answers done once. Override it where that saves time.
+  virtual MatchFunction prepare(const Example& example) const {
+    return [this, &example](const Answer& candidate) { return match(candidate, example); };
+  }
   /// Key under which two candidates count as the same answer (default: the normal form).
   virtual std::string key(const Answer& candidate) const { return candidate.normal; }
 };
@@ -104,13 +115,16 @@ std::unique_ptr<Matcher> make_matcher(std::string_view name);
 struct AnswerBatch {
   int64_t rows = 0;             ///< B
   int64_t slots = 0;            ///< K
+  bool single_answer = false;   ///< the format holds one answer only
+  bool has_confidences = true;  ///< the format asks for confidences
   Tensor present;               ///< [B, K] bool: the slot holds an answer block
   Tensor match;                 ///< [B, K] int64: gold index, -1 = none
   Tensor key;                   ///< [B, K] int64: equal within a row = the same answer; -1 = empty or absent
-  Tensor confidence;            ///< [B, K] float32 in [0, 1], 0 where invalid or absent
+  Tensor confidence;            ///< [B, K] float32 clipped to [0, 1], 0 where invalid or absent
   Tensor confidence_ok;         ///< [B, K] bool: a number in [0, 1]
   Tensor format_ok;             ///< [B] bool
-  Tensor extracted;             ///< [B] bool
+  Tensor extracted;             ///< [B] bool, AnswerSet::extracted
+  Tensor paired;                ///< [B] bool, AnswerSet::paired
   Tensor k;                     ///< [B] int64: answers asked for in this row (<= K)
   Tensor gold_count;            ///< [B] int64: gold answers of the row
   Tensor gold_weight;           ///< [B, Y] float32: gold weights normalised to sum 1, 0-padded
@@ -123,6 +137,8 @@ struct AnswerBatch {
   Tensor correct() const;
   /// [B, K] float32: correct and the first slot of its row that hits this gold answer.
   Tensor first_hit() const;
+  /// [B, K] bool: present and the first slot of its row with this key (a distinct answer).
+  Tensor first_of_key() const;
   AnswerBatch to(at::Device device) const;
 };
 
@@ -135,9 +151,10 @@ struct CompletionView {
 };
 
 /// Parses, matches and packs. Host work only here; everything after is tensor work on `device`.
-/// `tokenizer` may be null when no ids are given.
+/// `tokenizer` may be null when no ids are given. `dtype` is that of the confidences and gold weights, and so of
+/// the rewards computed from them: float32, or float64 where the last digits count.
 AnswerBatch build_answer_batch(std::span<const CompletionView> completions, const AnswerFormat& format,
                                const Matcher& matcher, const Tokenizer* tokenizer,
-                               at::Device device = at::kCPU);
+                               at::Device device = at::kCPU, at::ScalarType dtype = at::kFloat);
 
 }  // namespace plural

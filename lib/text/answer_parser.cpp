@@ -63,32 +63,46 @@ std::vector<Tag> scan_tags(std::string_view text) {
   return tags;
 }
 
-TagIndex::TagIndex(std::string_view text) {
+TagIndex::TagIndex(std::string_view text, int64_t largest_wanted) {
   const std::vector<Tag> all = scan_tags(text);
   check_think(text, all);
-  std::map<std::pair<TagKind, int64_t>, const Tag*> open;
   for (const Tag& tag : all) {
     if (tag.kind == TagKind::kThink || tag.begin < body_begin_) continue;
     tags_.push_back(tag);
-    if (tag.number < 0) continue;
     if (tag.kind == TagKind::kAnswer) largest_answer_ = std::max(largest_answer_, tag.number);
     if (tag.kind == TagKind::kConfidence) largest_confidence_ = std::max(largest_confidence_, tag.number);
-    const auto key = std::make_pair(tag.kind, tag.number);
-    Block& block = blocks_[key];
-    const Tag*& opening = open[key];
-    if (!tag.closing) {
-      ++block.openings;
-      if (opening == nullptr) opening = &tag;
+  }
+  // A text of few tags cannot hold answers 1..n for a huge n, so a huge number must not cost memory.
+  largest_wanted = std::min(largest_wanted, static_cast<int64_t>(tags_.size()) + 1024);
+  answers_.resize(static_cast<size_t>(std::min(largest_wanted, largest_answer_)) + 1);
+  confidences_.resize(static_cast<size_t>(std::min(largest_wanted, largest_confidence_)) + 1);
+  std::vector<Span> open_answers(answers_.size()), open_confidences(confidences_.size());
+  Span open_analysis;
+  for (const Tag& tag : tags_) {
+    if (tag.kind == TagKind::kAnalysis) {
+      add(tag, analysis_, open_analysis);
       continue;
     }
-    ++block.closings;
-    if (opening == nullptr) continue;
-    block.last = {opening->begin, tag.end};
-    block.last_text = {opening->end, tag.begin};
-    if (!block.found) block.first = block.last, block.first_text = block.last_text;
-    block.found = true;
-    opening = nullptr;
+    std::vector<Block>& blocks = tag.kind == TagKind::kAnswer ? answers_ : confidences_;
+    std::vector<Span>& open = tag.kind == TagKind::kAnswer ? open_answers : open_confidences;
+    const auto number = static_cast<size_t>(tag.number);  // -1 becomes huge
+    if (number < blocks.size()) add(tag, blocks[number], open[number]);
   }
+}
+
+void TagIndex::add(const Tag& tag, Block& block, Span& open) {
+  if (!tag.closing) {
+    ++block.openings;
+    if (open.empty()) open = {tag.begin, tag.end};
+    return;
+  }
+  ++block.closings;
+  if (open.empty()) return;
+  block.last = {open.begin, tag.end};
+  block.last_text = {open.end, tag.begin};
+  if (!block.found) block.first = block.last, block.first_text = block.last_text;
+  block.found = true;
+  open = {};
 }
 
 void TagIndex::check_think(std::string_view text, const std::vector<Tag>& all) {
@@ -113,8 +127,10 @@ void TagIndex::check_think(std::string_view text, const std::vector<Tag>& all) {
 
 const Block& TagIndex::block(TagKind kind, int64_t number) const {
   static const Block kNone;
-  const auto found = blocks_.find({kind, number});
-  return found == blocks_.end() ? kNone : found->second;
+  if (kind == TagKind::kAnalysis) return number == 0 ? analysis_ : kNone;
+  const std::vector<Block>& blocks = kind == TagKind::kAnswer ? answers_ : confidences_;
+  const auto at = static_cast<size_t>(number);
+  return at < blocks.size() ? blocks[at] : kNone;
 }
 
 }  // namespace plural

@@ -5,7 +5,6 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <string_view>
 #include <vector>
 
@@ -40,14 +39,15 @@ struct Block {
 /// A completion split into think and body (everything after the last closing think tag).
 class TagIndex {
  public:
-  explicit TagIndex(std::string_view text);
+  /// Blocks with numbers above `largest_wanted` are only counted in largest().
+  TagIndex(std::string_view text, int64_t largest_wanted);
 
   /// Opening and closing think tags are balanced, in order, and none is empty.
   bool think_ok() const { return think_ok_; }
   /// An opening and a closing think tag occur.
   bool has_think() const { return has_think_; }
   int64_t body_begin() const { return body_begin_; }
-  /// The plain (number 0) or numbered block of the body; an all-zero Block when there is none.
+  /// The plain (number 0) or numbered block of the body; an all-zero Block when there is none. Not for kThink.
   const Block& block(TagKind kind, int64_t number) const;
   /// The largest number of a tag of this kind in the body.
   int64_t largest(TagKind kind) const { return kind == TagKind::kAnswer ? largest_answer_ : largest_confidence_; }
@@ -55,6 +55,7 @@ class TagIndex {
   const std::vector<Tag>& tags() const { return tags_; }
 
  private:
+  static void add(const Tag& tag, Block& block, Span& open);
   void check_think(std::string_view text, const std::vector<Tag>& all);
 
   bool think_ok_ = false;
@@ -63,7 +64,9 @@ class TagIndex {
   int64_t largest_answer_ = 0;
   int64_t largest_confidence_ = 0;
   std::vector<Tag> tags_;
-  std::map<std::pair<TagKind, int64_t>, Block> blocks_;
+  std::vector<Block> answers_;      // by number, 0 = plain
+  std::vector<Block> confidences_;
+  Block analysis_;
 };
 
 }  // namespace plural

@@ -95,11 +95,13 @@ std::string_view trim(std::string_view text) {
     begin = next;
   }
   while (end > begin) {
-    size_t previous = end;
+    const size_t window = std::min<size_t>(4, end - begin);  // the longest code point
+    const uint8_t* tail = bytes + (end - window);
+    auto at = static_cast<int32_t>(window);
     UChar32 c;
-    U8_PREV(bytes, begin, previous, c);
+    U8_PREV(tail, 0, at, c);
     if (c < 0 || !is_space(c)) break;
-    end = previous;
+    end -= window - static_cast<size_t>(at);
   }
   return text.substr(begin, end - begin);
 }

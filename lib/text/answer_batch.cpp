@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <string>
+#include <unordered_map>
+
+#include "lib/core/format.h"
+#include "plural/answers.h"
+#include "plural/error.h"
+
+namespace plural {
+namespace {
+
+/// Byte offsets of the tokens of a completion: token i covers [offsets[i], offsets[i+1]). Special tokens are not part
+/// of the text, so they cover nothing.
+std::vector<int64_t> token_offsets(const Tokenizer& tokenizer, std::span<const TokenId> ids) {
+  std::vector<int64_t> offsets(ids.size() + 1, 0);
+  for (size_t i = 0; i < ids.size(); ++i) {
+    const int64_t bytes = tokenizer.is_special(ids[i]) ? 0 : static_cast<int64_t>(tokenizer.token_bytes(ids[i]).size());
+    offsets[i + 1] = offsets[i] + bytes;
+  }
+  return offsets;
+}
+
+Span span_of_bytes(const std::vector<int64_t>& offsets, Span bytes) {
+  if (bytes.empty() || bytes.begin >= offsets.back()) return {};
+  // The first token that ends after the first byte, and the first that begins at or after the end.
+  const auto first = std::upper_bound(offsets.begin() + 1, offsets.end(), bytes.begin) - (offsets.begin() + 1);
+  const auto last = std::lower_bound(offsets.begin(), offsets.end() - 1, bytes.end) - offsets.begin();
+  return {first, last};
+}
+
+/// True where an earlier slot of the row has the same id: [B, K] from [B, K] int64. Negative ids count too.
+Tensor seen_before(const Tensor& ids) {
+  const Tensor equal = ids.unsqueeze(2).eq(ids.unsqueeze(1));  // [B, K, K]
+  return equal.tril(-1).any(2);
+}
+
+}  // namespace
+
+Span token_span(const Tokenizer& tokenizer, std::span<const TokenId> ids, Span bytes) {
+  return span_of_bytes(token_offsets(tokenizer, ids), bytes);
+}
+
+Tensor AnswerBatch::correct() const { return match.ge(0).to(confidence.scalar_type()); }
+
+Tensor AnswerBatch::first_hit() const {
+  return match.ge(0).logical_and(seen_before(match).logical_not()).to(confidence.scalar_type());
+}
+
+Tensor AnswerBatch::first_of_key() const {
+  return key.ge(0).logical_and(seen_before(key).logical_not());
+}
+
+AnswerBatch AnswerBatch::to(at::Device device) const {
+  AnswerBatch moved = *this;
+  for (Tensor AnswerBatch::*field :
+       {&AnswerBatch::present, &AnswerBatch::match, &AnswerBatch::key, &AnswerBatch::confidence,
+        &AnswerBatch::confidence_ok, &AnswerBatch::format_ok, &AnswerBatch::extracted, &AnswerBatch::paired,
+        &AnswerBatch::k, &AnswerBatch::gold_count, &AnswerBatch::gold_weight, &AnswerBatch::answer_span,
+        &AnswerBatch::confidence_span, &AnswerBatch::length})
+    if ((moved.*field).defined()) moved.*field = (moved.*field).to(device);
+  return moved;
+}
+
+AnswerBatch build_answer_batch(std::span<const CompletionView> completions, const AnswerFormat& format,
+                               const Matcher& matcher, const Tokenizer* tokenizer, at::Device device,
+                               at::ScalarType dtype) {
+  PLURAL_CHECK(dtype == at::kFloat || dtype == at::kDouble, "confidences are float32 or float64");
+  const auto rows = static_cast<int64_t>(completions.size());
+  int64_t slots = 1, gold_slots = 1;
+  for (const CompletionView& view : completions) {
+    PLURAL_CHECK(view.example != nullptr, "a completion needs its example");
+    PLURAL_CHECK(view.k >= 1, fmt::format("a set needs at least 1 answer, got k = {}", view.k));
+    slots = std::max(slots, format.single() ? int64_t{1} : view.k);
+    gold_slots = std::max(gold_slots, static_cast<int64_t>(view.example->gold.size()));
+  }
+
+  AnswerBatch batch;
+  batch.rows = rows;
+  batch.slots = slots;
+  batch.single_answer = format.single();
+  batch.has_confidences = format.has_confidences();
+  batch.present = at::zeros({rows, slots}, at::kBool);
+  batch.match = at::full({rows, slots}, -1, at::kLong);
+  batch.key = at::full({rows, slots}, -1, at::kLong);
+  batch.confidence = at::zeros({rows, slots}, at::kDouble);
+  batch.confidence_ok = at::zeros({rows, slots}, at::kBool);
+  batch.format_ok = at::zeros({rows}, at::kBool);
+  batch.extracted = at::zeros({rows}, at::kBool);
+  batch.paired = at::zeros({rows}, at::kBool);
+  batch.k = at::zeros({rows}, at::kLong);
+  batch.gold_count = at::zeros({rows}, at::kLong);
+  batch.gold_weight = at::zeros({rows, gold_slots}, at::kDouble);
+  batch.answer_span = at::zeros({rows, slots, 2}, at::kLong);
+  batch.confidence_span = at::zeros({rows, slots, 2}, at::kLong);
+  batch.length = at::zeros({rows}, at::kLong);
+  batch.sets.reserve(completions.size());
+
+  auto present = batch.present.accessor<bool, 2>();
+  auto match = batch.match.accessor<int64_t, 2>();
+  auto key = batch.key.accessor<int64_t, 2>();
+  auto confidence = batch.confidence.accessor<double, 2>();
+  auto confidence_ok = batch.confidence_ok.accessor<bool, 2>();
+  auto format_ok = batch.format_ok.accessor<bool, 1>();
+  auto extracted = batch.extracted.accessor<bool, 1>();
+  auto paired = batch.paired.accessor<bool, 1>();
+  auto k = batch.k.accessor<int64_t, 1>();
+  auto gold_count = batch.gold_count.accessor<int64_t, 1>();
+  auto gold_weight = batch.gold_weight.accessor<double, 2>();
+  auto answer_span = batch.answer_span.accessor<int64_t, 3>();
+  auto confidence_span = batch.confidence_span.accessor<int64_t, 3>();
+  auto length = batch.length.accessor<int64_t, 1>();
+
+  std::unordered_map<const Example*, MatchFunction> prepared;  // the G rows of a group share one
+  for (int64_t b = 0; b < rows; ++b) {
+    const CompletionView& view = completions[static_cast<size_t>(b)];
+    const Example& example = *view.example;
+    AnswerSet set = format.parse(view.text, view.k);
+    format_ok[b] = set.format_ok;
+    extracted[b] = set.extracted;
+    paired[b] = set.paired;
+    k[b] = format.single() ? 1 : view.k;
+    gold_count[b] = static_cast<int64_t>(example.gold.size());
+    length[b] = static_cast<int64_t>(view.ids.size());
+    double weight_sum = 0;
+    for (const GoldAnswer& gold : example.gold) weight_sum += gold.weight;
+    for (size_t y = 0; y < example.gold.size(); ++y)
+      gold_weight[b][static_cast<int64_t>(y)] =
+          weight_sum > 0 ? example.gold[y].weight / weight_sum : 1.0 / static_cast<double>(example.gold.size());
+
+    auto& match_gold = prepared[&example];
+    if (!match_gold) match_gold = matcher.prepare(example);
+    std::vector<int64_t> offsets;
+    if (!view.ids.empty()) {
+      PLURAL_CHECK(tokenizer != nullptr, "token spans need a tokenizer");
+      offsets = token_offsets(*tokenizer, view.ids);
+    }
+    std::unordered_map<std::string, int64_t> keys;
+    for (size_t i = 0; i < set.answers.size(); ++i) {
+      const Answer& answer = set.answers[i];
+      if (answer.answer_bytes.empty()) continue;
+      const auto slot = static_cast<int64_t>(i);
+      present[b][slot] = true;
+      match[b][slot] = match_gold(answer);
+      if (const std::string name = matcher.key(answer); !name.empty())
+        key[b][slot] = keys.emplace(name, static_cast<int64_t>(keys.size())).first->second;
+      confidence_ok[b][slot] = answer.confidence >= 0 && answer.confidence <= 1;
+      if (answer.confidence == answer.confidence) confidence[b][slot] = std::clamp(answer.confidence, 0.0, 1.0);
+      if (offsets.empty()) continue;
+      const Span answer_tokens = span_of_bytes(offsets, answer.answer_bytes);
+      const Span confidence_tokens = span_of_bytes(offsets, answer.confidence_bytes);
+      answer_span[b][slot][0] = answer_tokens.begin, answer_span[b][slot][1] = answer_tokens.end;
+      confidence_span[b][slot][0] = confidence_tokens.begin, confidence_span[b][slot][1] = confidence_tokens.end;
+    }
+    batch.sets.push_back(std::move(set));
+  }
+  batch.confidence = batch.confidence.to(dtype);
+  batch.gold_weight = batch.gold_weight.to(dtype);
+  return device.is_cpu() ? batch : batch.to(device);
+}
+
+}  // namespace plural

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <unordered_map>
+#include <utility>
+
+#include "lib/core/format.h"
+#include "lib/text/normal_form.h"
+#include "plural/answers.h"
+#include "plural/error.h"
+
+namespace plural {
+namespace {
+
+/// Equal keys match; the first gold answer with a key owns it. An empty key matches nothing.
+class KeyMatcher final : public Matcher {
+ public:
+  KeyMatcher(std::string name, bool aliases, bool word_sets)
+      : name_(std::move(name)), aliases_(aliases), word_sets_(word_sets) {}
+
+  std::string name() const override { return name_; }
+
+  int64_t match(const Answer& candidate, const Example& example) const override {
+    return prepare(example)(candidate);
+  }
+
+  MatchFunction prepare(const Example& example) const override {
+    std::unordered_map<std::string, int64_t> gold;
+    for (size_t i = 0; i < example.gold.size(); ++i) {
+      const auto index = static_cast<int64_t>(i);
+      gold.emplace(gold_key(example.gold[i].answer), index);
+      if (!aliases_) continue;
+      for (const std::string& alias : example.gold[i].aliases) gold.emplace(gold_key(alias), index);
+    }
+    gold.erase("");
+    return [this, gold = std::move(gold)](const Answer& candidate) {
+      const auto found = gold.find(key(candidate));
+      return found == gold.end() ? int64_t{-1} : found->second;
+    };
+  }
+
+  std::string key(const Answer& candidate) const override {
+    return word_sets_ ? word_set_key(candidate.text) : candidate.normal;
+  }
+
+ private:
+  std::string gold_key(const std::string& text) const { return word_sets_ ? word_set_key(text) : normal_form(text); }
+
+  std::string name_;
+  bool aliases_;
+  bool word_sets_;
+};
+
+}  // namespace
+
+std::unique_ptr<Matcher> make_matcher(std::string_view name) {
+  if (name == "normalised") return std::make_unique<KeyMatcher>("normalised", false, false);
+  if (name == "alias") return std::make_unique<KeyMatcher>("alias", true, false);
+  if (name == "word_set") return std::make_unique<KeyMatcher>("word_set", true, true);
+  throw InputError(fmt::format("unknown matcher '{}'; the matchers are normalised, alias, word_set", name));
+}
+
+}  // namespace plural
