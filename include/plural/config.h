@@ -1,14 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 // Configuration: YAML into typed structs. Each struct lists its fields once, in `fields(visitor)`; reading,
 // defaults, ranges, unknown keys, dumping, --set overrides and the documentation all come from that list.
+//
+//   struct Options {
+//     double weight = 1.0;
+//     using config_struct = void;
+//     template <class V> void fields(V& v) { v.field("weight", weight, at_least(0), "what it is for"); }
+//     void validate(ConfigReader& reader) { if (...) reader.problem("weight", "..."); }   // optional
+//   };
+//   Options options = read_options<Options>(read_yaml("options.yaml"));
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 #include <limits>
+#include <memory>
 #include <string>
 #include <string_view>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -41,11 +49,20 @@ struct ConfigNode::Entry {
   Mark mark;  ///< of the key
   ConfigNode value;
 };
+/// The same kind and contents; marks do not count.
+bool operator==(const ConfigNode& a, const ConfigNode& b);
 
-/// Reads YAML text or a file; syntax errors and duplicate keys throw InputError with their marks.
+/// A map without some keys, e.g. the options of a part without those that its owner reads.
+ConfigNode without_keys(ConfigNode map, const std::vector<std::string>& keys);
+
+/// Reads YAML text or a file: one document of maps, lists and scalars. Syntax errors, duplicate keys, aliases
+/// and tags throw InputError with their places. Empty text is an empty map.
 ConfigNode parse_yaml(std::string_view text, const std::string& file_name);
 ConfigNode read_yaml(const std::filesystem::path& file);
-/// Applies "a.b=value" (value is YAML; list elements by number: "rewards.0.weight=2").
+/// Block YAML that parse_yaml reads back equal.
+std::string to_yaml(const ConfigNode& node);
+/// Applies "a.b=value" (value is YAML; list elements by number: "rewards.0.weight=2", one past the end adds).
+/// Missing maps are made; an empty value takes the key back to its default. Bad paths throw InputError.
 void apply_override(ConfigNode& root, std::string_view assignment);
 
 /// What a field may hold. Bounds apply to numbers, and to each element of a list of numbers.
@@ -54,7 +71,7 @@ struct Constraint {
   double max = std::numeric_limits<double>::infinity();
   bool open_min = false;             ///< min itself is not allowed
   std::vector<std::string> choices;  ///< allowed strings; empty = any
-  bool required = false;             ///< must be given
+  bool required = false;             ///< must be given, and not be empty
 };
 inline Constraint any_value() { return {}; }
 inline Constraint required_value() { Constraint c; c.required = true; return c; }
@@ -64,26 +81,28 @@ inline Constraint between(double min, double max) { Constraint c; c.min = min; c
 inline Constraint one_of(std::vector<std::string> choices) { Constraint c; c.choices = std::move(choices); return c; }
 
 /// A named part with options of its own: an entry of `rewards:`. The options are read by the part itself.
+/// In YAML a map with the key `name`, or just the name.
 struct PartSpec {
   std::string name;
   ConfigNode options;  ///< a map without the key `name`; marks kept for errors
+
+  bool operator==(const PartSpec& other) const { return name == other.name && options == other.options; }
 };
 
-/// A struct with `template <class V> void fields(V& v)`.
-template <class T>
-concept ConfigStruct = requires(T t, int& v) { t.fields(v); } || requires { typename T::config_struct; };
+/// The candidate nearest in spelling, or "" when none is near.
+std::string nearest_name(std::string_view name, const std::vector<std::string>& candidates);
 
 /// Reads a map into structs and collects every problem; `finish()` throws them all in one InputError.
-/// Supported field types: bool, int64_t, double, std::string, std::vector of those, PartSpec,
+/// Supported field types: bool, int64_t, double, std::string, std::vector of the last three, PartSpec,
 /// std::vector<PartSpec>, and nested config structs (types with `using config_struct = void;`).
 class ConfigReader {
  public:
+  /// `map` must outlive the reader; an empty (null) node counts as an empty map.
   explicit ConfigReader(const ConfigNode& map, std::string path = "");
   void field(const char* name, bool& value, const Constraint& constraint, const char* help);
   void field(const char* name, int64_t& value, const Constraint& constraint, const char* help);
   void field(const char* name, double& value, const Constraint& constraint, const char* help);
   void field(const char* name, std::string& value, const Constraint& constraint, const char* help);
-  void field(const char* name, std::vector<bool>& value, const Constraint& constraint, const char* help) = delete;
   void field(const char* name, std::vector<int64_t>& value, const Constraint& constraint, const char* help);
   void field(const char* name, std::vector<double>& value, const Constraint& constraint, const char* help);
   void field(const char* name, std::vector<std::string>& value, const Constraint& constraint, const char* help);
@@ -91,30 +110,38 @@ class ConfigReader {
   void field(const char* name, std::vector<PartSpec>& value, const Constraint& constraint, const char* help);
   template <class T>
     requires requires { typename T::config_struct; }
-  void field(const char* name, T& value, const Constraint& constraint, const char* help) {
-    (void)constraint, (void)help;
-    if (const ConfigNode* node = begin_section(name)) {
-      ConfigReader inner(*node, path_of(name));
-      value.fields(inner);
-      absorb(inner);
-    }
+  void field(const char* name, T& value, const Constraint&, const char*) {
+    ConfigReader inner(begin_section(name), path_of(name));
+    value.fields(inner);
+    if constexpr (requires { value.validate(inner); }) value.validate(inner);
+    end_section(name, inner);
   }
-  /// Adds a cross-field problem, with the mark of `key` where it was given.
+  /// True when the key was written, even as the default value. "a.b" looks into sections.
+  bool given(std::string_view key) const;
+  /// Adds a cross-field problem, with the mark of `key` ("a.b" for sections) where it was given.
   void problem(std::string_view key, const std::string& message);
   /// Reports unknown keys (with the nearest known one) and throws InputError when anything was wrong.
   void finish();
 
  private:
-  const ConfigNode* take(const char* name, const Constraint& constraint);
-  const ConfigNode* begin_section(const char* name);
-  std::string path_of(const char* name) const;
-  void absorb(ConfigReader& inner);
+  struct Problem {
+    Mark mark;
+    std::string text;
+  };
+  const ConfigNode* take(const char* name, const Constraint& constraint, const char* help);
+  const ConfigNode& begin_section(const char* name);
+  void end_section(const char* name, ConfigReader& inner);
+  std::string path_of(std::string_view name) const;
   void report_unknown();
+  void wrong(const char* name, const ConfigNode& node, const std::string& expected);
+  template <class T>
+  void read_list(const char* name, std::vector<T>& value, const Constraint& constraint, const char* help);
 
   const ConfigNode* map_;
   std::string path_;
   std::vector<std::string> known_;
-  std::vector<std::string> problems_;
+  std::vector<std::string> known_inside_;  // "section.key" of nested structs, for suggestions
+  std::vector<Problem> problems_;
 };
 
 /// Reads a struct of options; throws InputError listing every problem at once.
@@ -136,7 +163,7 @@ struct FieldDoc {
 /// Lists the fields of a struct with the values it holds.
 class ConfigDescriber {
  public:
-  explicit ConfigDescriber(std::string path = "") : path_(std::move(path)) {}
+  explicit ConfigDescriber(std::string path = "") : path_(std::move(path)) { node_.kind = ConfigNode::Kind::kMap; }
   void field(const char* name, const bool& value, const Constraint& constraint, const char* help);
   void field(const char* name, const int64_t& value, const Constraint& constraint, const char* help);
   void field(const char* name, const double& value, const Constraint& constraint, const char* help);
@@ -148,27 +175,34 @@ class ConfigDescriber {
   void field(const char* name, const std::vector<PartSpec>& value, const Constraint& constraint, const char* help);
   template <class T>
     requires requires { typename T::config_struct; }
-  void field(const char* name, T& value, const Constraint& constraint, const char* help) {
-    (void)constraint;
-    open_section(name, help);
+  void field(const char* name, T& value, const Constraint&, const char* help) {
     ConfigDescriber inner(path_of(name));
     value.fields(inner);
-    close_section(inner);
+    add_section(name, help, inner);
   }
+  /// One entry for each key, in order; a section comes before its keys, with type "section".
   const std::vector<FieldDoc>& docs() const { return docs_; }
   /// The same fields as YAML that reads back equal.
-  std::string yaml() const;
-  std::string yaml_;
+  std::string yaml() const { return to_yaml(node_); }
 
  private:
-  void open_section(const char* name, const char* help);
-  void close_section(const ConfigDescriber& inner);
-  std::string path_of(const char* name) const;
-  void add(const char* name, const char* type, const std::string& value, const Constraint& constraint, const char* help);
+  std::string path_of(std::string_view name) const;
+  void add(const char* name, const char* type, ConfigNode value, const Constraint& constraint, const char* help);
+  void add_section(const char* name, const char* help, const ConfigDescriber& inner);
 
   std::string path_;
   std::vector<FieldDoc> docs_;
+  ConfigNode node_;  // a map of the fields so far
 };
+
+/// The fields of a default-constructed struct of options, for registries and the docs.
+template <class T>
+std::vector<FieldDoc> describe_options(const std::string& path = "") {
+  T value;
+  ConfigDescriber describer(path);
+  value.fields(describer);
+  return describer.docs();
+}
 
 /// The struct as YAML; reading it back gives an equal struct.
 template <class T>
