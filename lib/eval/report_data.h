@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a report shows, read from disk. Unreadable lines of logs are skipped: a killed run leaves a torn one.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lib/eval/svg_chart.h"
+
+namespace plural::eval {
+
+using Points = std::vector<std::pair<double, double>>;
+
+/// One evals/<name>/ folder.
+struct EvalData {
+  std::string name, title;
+  nlohmann::json info;                    ///< metrics.json
+  std::vector<nlohmann::json> samples;    ///< samples.jsonl
+  bool independent() const;
+  double metric(const std::string& key) const;  ///< of the main K; NaN when absent
+  std::vector<ReliabilityBin> bins() const;     ///< of the main K
+  Points by_num_answers(const std::string& key) const;
+};
+
+struct ReportData {
+  std::filesystem::path dir;
+  nlohmann::json manifest;                 ///< null when absent
+  std::string config;                      ///< config.yaml as text
+  std::map<std::string, Points> curves;    ///< of metrics.jsonl, by name
+  std::vector<EvalData> evals;
+  std::vector<nlohmann::json> last_samples;  ///< rows of the last step, when there are no evaluations
+  int64_t last_sample_step = 0;
+};
+
+/// Throws InputError when `dir` is neither a run folder nor an evaluation.
+ReportData load_report_data(const std::filesystem::path& dir);
+
+}  // namespace plural::eval
