@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plural/run_config.h"
+
+#include "lib/core/format.h"
+#include "plural/error.h"
+
+namespace plural {
+namespace {
+
+bool is_device(std::string_view device) {
+  if (device == "cpu" || device == "cuda") return true;
+  if (device.substr(0, 5) != "cuda:" || device.size() == 5 || device.size() > 8) return false;
+  return device.find_first_not_of("0123456789", 5) == std::string_view::npos;
+}
+
+void validate_rl(const RunConfig& config, ConfigReader& reader) {
+  if (config.rewards.empty())
+    reader.problem("rewards", "task 'rl' needs at least one reward, e.g. rewards: [{name: coverage}]");
+  if (config.samples_per_prompt < 2 && (config.advantage.name == "grpo" || config.advantage.name == "rloo"))
+    reader.problem("samples_per_prompt", fmt::format("advantage '{}' compares completions of one prompt: expected >= 2, got {}",
+                                                     config.advantage.name, config.samples_per_prompt));
+  if (config.sampling.temperature <= 0)
+    reader.problem("sampling.temperature", "training needs samples that differ: expected > 0, got 0 (greedy)");
+  if (!config.reference.empty() && config.objective.kl_weight == 0)
+    reader.problem("reference", "a reference model is used only by the KL term; set objective.kl_weight > 0 or remove it");
+  if (config.sampling.top_p == 0) reader.problem("sampling.top_p", "expected > 0; 1 = off");
+}
+
+}  // namespace
+
+void SftConfig::validate(ConfigReader& reader) {
+  if (num_answers.empty()) reader.problem("num_answers", "expected at least one number");
+  if (confidences.empty()) reader.problem("confidences", "expected at least one number");
+}
+
+void RunConfig::validate(ConfigReader& reader) {
+  if (!is_device(device)) reader.problem("device", fmt::format("expected cpu, cuda or cuda:N, got '{}'", device));
+  if (task == "rl") validate_rl(*this, reader);
+  if (optimizer.beta1 >= 1) reader.problem("optimizer.beta1", "expected < 1");
+  if (optimizer.beta2 >= 1) reader.problem("optimizer.beta2", "expected < 1");
+  const int64_t updates = steps * (task == "rl" ? passes : 1);
+  if (optimizer.warmup_steps > updates)
+    reader.problem("optimizer.warmup_steps", fmt::format("{} steps of warm-up, but the run has {}", optimizer.warmup_steps, updates));
+  if (evaluation.every > 0 && evaluation.data.empty())
+    reader.problem("evaluation.every", "evaluation needs data: set evaluation.data, or every: 0");
+}
+
+RunConfig read_run_config(const ConfigNode& root, const RunConfigCheck& check) {
+  RunConfig config;
+  ConfigReader reader(root);
+  config.fields(reader);
+  config.validate(reader);
+  if (check) check(config, reader);
+  reader.finish();
+  return config;
+}
+
+RunConfig load_run_config(const std::filesystem::path& file, const std::vector<std::string>& overrides,
+                          const RunConfigCheck& check) {
+  ConfigNode root = read_yaml(file);
+  for (const std::string& assignment : overrides) apply_override(root, assignment);
+  return read_run_config(root, check);
+}
+
+std::string dump(const RunConfig& config) { return dump_yaml(config); }
+
+std::vector<FieldDoc> run_config_docs() { return describe_options<RunConfig>(); }
+
+std::string expand_path(std::string_view path, const std::function<std::optional<std::string>(std::string_view)>& get) {
+  const auto value = [&](std::string_view name) {
+    std::optional<std::string> found = get(name);
+    if (!found)
+      throw InputError(fmt::format("path '{}': the environment variable {} is not set; set it, or write the path out", path, name));
+    return *found;
+  };
+  std::string out;
+  std::string_view rest = path;
+  if (rest == "~" || rest.substr(0, 2) == "~/") {
+    out = value("HOME");
+    rest.remove_prefix(1);
+  }
+  for (;;) {
+    const size_t open = rest.find("${");
+    out += rest.substr(0, open);
+    if (open == std::string_view::npos) return out;
+    const size_t close = rest.find('}', open);
+    if (close == std::string_view::npos)
+      throw InputError(fmt::format("path '{}': '${{' without its closing brace", path));
+    out += value(rest.substr(open + 2, close - open - 2));
+    rest.remove_prefix(close + 1);
+  }
+}
+
+}  // namespace plural
