@@ -1,0 +1,200 @@
+#!/usr/bin/env python3
+"""Run plural's CUDA tests, a short training run and the benchmarks on this machine, and write one JSON.
+
+Needs nothing but a Python whose `torch` is the 2.11 wheel for CUDA 13.0, of which only LibTorch is used. Without a GPU
+everything is reported as skipped. Exit code: 0 = all passed or skipped, 1 = something failed.
+
+usage: gpu-check [--out gpu-check.json] [--quick]
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import pathlib
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+BIN, DATA = HERE / "bin", HERE / "data"
+SKIPPED = 77  # exit code of a test that found no GPU
+TEST_LIMIT_S, TRAIN_LIMIT_S, BENCH_LIMIT_S = 300, 300, 300
+
+
+def torch_folder():
+    spec = importlib.util.find_spec("torch")  # found without importing: the import costs seconds
+    if spec is None:
+        sys.exit(f"gpu-check: {sys.executable} has no torch package; run this with the Python that has the torch 2.11 wheel")
+    return pathlib.Path(spec.origin).parent
+
+
+def make_environment(torch):
+    libraries = [torch / "lib", HERE / "lib", *sorted(torch.parent.glob("nvidia/*/lib"))]
+    path = os.pathsep.join([*map(str, libraries), os.environ.get("LD_LIBRARY_PATH", "")]).rstrip(os.pathsep)
+    return {**os.environ, "LD_LIBRARY_PATH": path}
+
+
+def find_device(torch_version):
+    device = {"name": None, "driver": None, "torch": torch_version, "host": platform.machine()}
+    query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return device
+    if done.returncode == 0 and done.stdout.strip():
+        name, driver, memory = [part.strip() for part in done.stdout.splitlines()[0].split(",")]
+        device.update(name=name, driver=driver, memory=memory)
+    return device
+
+
+def run(command, environment, limit_s, cwd=None):
+    """{result, seconds, exit_code, output (its end)} of a command; result is passed, skipped or failed."""
+    begin = time.monotonic()
+    try:
+        done = subprocess.run(
+            [str(word) for word in command], env=environment, cwd=cwd, timeout=limit_s,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+        )
+        code, output = done.returncode, done.stdout
+    except subprocess.TimeoutExpired as error:
+        code, output = None, f"{(error.stdout or b'').decode(errors='replace')}\nstopped after {limit_s} s"
+    except OSError as error:
+        code, output = None, str(error)
+    result = {0: "passed", SKIPPED: "skipped"}.get(code, "failed")
+    return {"result": result, "seconds": round(time.monotonic() - begin, 2), "exit_code": code, "output": output[-3000:]}
+
+
+def report(kind, name, outcome):
+    print(f"{outcome['result']:8} {kind} {name} ({outcome['seconds']} s)", file=sys.stderr, flush=True)
+    if outcome["result"] == "failed":
+        print("    " + outcome["output"].strip().replace("\n", "\n    "), file=sys.stderr, flush=True)
+    return {"name": name, **outcome}
+
+
+def skip(why):
+    return {"result": "skipped", "seconds": 0.0, "exit_code": None, "output": why}
+
+
+def run_tests(environment):
+    outcomes = []
+    for test in json.loads((HERE / "tests.json").read_text()):
+        command = [BIN / test["program"], *test["arguments"]]
+        outcome = run(command, {**environment, **test["environment"]}, TEST_LIMIT_S)
+        outcomes.append(report("test", test["name"], outcome))
+    return outcomes
+
+
+def make_model(folder, config, environment):
+    """A randomly initialised model folder with the tokenizer beside it."""
+    outcome = run([BIN / "plural", "init", "--config", config, "--out", folder, "--seed", "1"], environment, TRAIN_LIMIT_S)
+    if outcome["result"] == "passed":
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copy(DATA / name, folder)
+    return outcome
+
+
+def last_metrics(folder):
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return json.loads(lines[-1])
+
+
+def run_training(work, environment):
+    """init, fine-tuning, RL and generation, each on the result of the one before."""
+    outcomes = [report("training", "init", make_model(work / "model", DATA / "tiny_model.json", environment))]
+    for name in ("sft", "rl"):
+        if outcomes[-1]["result"] != "passed":
+            return outcomes
+        command = [BIN / "plural", "train", DATA / f"{name}.yaml", "--set", f"data.train={DATA / 'train.jsonl'}"]
+        outcome = run(command, environment, TRAIN_LIMIT_S, cwd=work)
+        if outcome["result"] == "passed":
+            outcome["metrics"] = last_metrics(work / name)
+        outcomes.append(report("training", name, outcome))
+    if outcomes[-1]["result"] == "passed":
+        command = [BIN / "plural", "generate", "--model", "rl/model", "--device", "cuda", "--num-answers", "2",
+                   "--format", "compact", "-n", "4", "--seed", "1", "--in", DATA / "prompts.jsonl"]
+        outcomes.append(report("training", "generate", run(command, environment, TRAIN_LIMIT_S, cwd=work)))
+    return outcomes
+
+
+def run_benchmarks(work, environment, quick):
+    """Each prints one JSON object on its last line. The model has the size of SmolLM2-135M, with random weights."""
+    programs = sorted(BIN.glob("*_bench"))
+    if not programs:
+        return []
+    model = work / "bench_model"
+    made = make_model(model, DATA / "config.json", environment)
+    if made["result"] != "passed":
+        return [report("benchmark", "init", made)]
+    samples, tokens, repeats = ("8", "16", "1") if quick else ("64", "128", "4")
+    outcomes = []
+    for program in programs:
+        for dtype in ("bfloat16", "float32"):
+            command = [program, model, DATA / "prompts.jsonl", samples, tokens, repeats, dtype, "cuda"]
+            outcome = run(command, environment, BENCH_LIMIT_S)
+            if outcome["result"] == "passed":
+                try:
+                    outcome["numbers"] = json.loads(outcome["output"].strip().splitlines()[-1])
+                except (ValueError, IndexError):
+                    outcome["result"] = "failed"
+            outcomes.append(report("benchmark", f"{program.name} {dtype}", outcome))
+    return outcomes
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("gpu-check.json"), help="default: %(default)s")
+    parser.add_argument("--quick", action="store_true", help="small benchmarks")
+    args = parser.parse_args()
+
+    torch = torch_folder()
+    version = (torch / "version.py").read_text().split("__version__ = ")[1].split("\n")[0].strip("'\"")
+    if not version.startswith("2.11."):
+        sys.exit(f"gpu-check: plural was built with LibTorch 2.11, but {torch} is torch {version}")
+    environment = make_environment(torch)
+    device = find_device(version)
+    has_module = (HERE / "lib/libplural_cuda.so").is_file()
+    why = "no GPU was found (nvidia-smi)" if device["name"] is None else None if has_module else "built without CUDA"
+    print(f"device: {device['name'] or 'no GPU'}, torch {version}", file=sys.stderr)
+
+    begin = time.monotonic()
+    tests = run_tests(environment)  # without a GPU they say so themselves, with exit code 77
+    if why:
+        training = [report("training", "init, sft, rl, generate", skip(why))]
+        benchmarks = [report("benchmark", path.name, skip(why)) for path in sorted(BIN.glob("*_bench"))]
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            training = run_training(pathlib.Path(folder), environment)
+            benchmarks = run_benchmarks(pathlib.Path(folder), environment, args.quick)
+
+    outcomes = [*tests, *training, *benchmarks]
+    counts = {kind: sum(o["result"] == kind for o in outcomes) for kind in ("passed", "failed", "skipped")}
+    if not why and counts["skipped"]:
+        # On a machine with a GPU nothing may hide behind a skip.
+        print(f"gpu-check: {counts['skipped']} skipped although {device['name']} is there", file=sys.stderr)
+    ok = counts["failed"] == 0 and (why is not None or counts["skipped"] == 0)
+    result = {
+        "ok": ok,
+        "skipped_because": why,
+        "device": device,
+        "plural": json.loads((HERE / "about.json").read_text()),
+        "counts": counts,
+        "seconds": round(time.monotonic() - begin, 1),
+        "tests": tests,
+        "training": training,
+        "benchmarks": benchmarks,
+    }
+    args.out.write_text(json.dumps(result, indent=1) + "\n")
+    summary = f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped"
+    if why:
+        print(f"gpu-check: {why}: nothing of CUDA was checked here. {summary}. {args.out}", file=sys.stderr)
+    else:
+        print(f"gpu-check: {summary}. {args.out}", file=sys.stderr)
+    sys.exit(0 if ok else 1)
+
+
+if __name__ == "__main__":
+    main()
