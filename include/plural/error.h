@@ -32,6 +32,12 @@ class SystemError : public Error {
   explicit SystemError(const std::string& message) : Error(message, 1) {}
 };
 
+/// The caller asked to stop (Ctrl-C, a progress callback that returned false); exit code 130, as shells have it.
+class Interrupted : public Error {
+ public:
+  explicit Interrupted(const std::string& message) : Error(message, 130) {}
+};
+
 /// A precondition of a public function is broken: a bug in the calling code (exit code 1).
 class CheckError : public std::logic_error {
  public:

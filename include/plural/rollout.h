@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <span>
@@ -60,6 +61,9 @@ struct RolloutBatch {
   int64_t generated_tokens() const;
 };
 
+/// Called between decoding steps with (finished rows, all rows, tokens generated so far); false stops early.
+using RolloutProgress = std::function<bool(int64_t done_rows, int64_t all_rows, int64_t tokens)>;
+
 /// Which random streams to use: row r draws from (seed, step, first_row + r).
 struct RolloutKey {
   uint64_t seed = 0;
@@ -70,13 +74,29 @@ struct RolloutKey {
 class RolloutEngine {
  public:
   virtual ~RolloutEngine() = default;
-  /// Prompts longer than the context throw InputError naming the prompt. Progress, if set, is called with
-  /// (finished rows, all rows) now and then; returning false stops early by throwing Interrupted.
+  /// A prompt that is empty, holds ids outside the vocabulary or fills the context throws InputError naming it.
+  /// A progress callback that returns false stops early: Interrupted is thrown.
   virtual RolloutBatch generate(std::span<const std::vector<TokenId>> prompts, const SamplingOptions& options,
                                 const RolloutKey& key) = 0;
+  /// May be empty. Kept for all later calls of generate.
+  void set_progress(RolloutProgress progress) { progress_ = std::move(progress); }
+
+ protected:
+  RolloutProgress progress_;
 };
 
 /// Samples from `policy` itself: same tensors, no copy. Both must outlive the engine.
+///
+/// Continuous batching: each prompt is computed once for its whole group; at most `max_rows` rows decode together,
+/// and a finished row's place goes to the next waiting one at once. In exact arithmetic a row depends on nothing but
+/// its prompt and its random stream; matrix products of another batch size may round differently, so with other
+/// `max_rows` a row can, rarely, turn at a near-tie.
 std::unique_ptr<RolloutEngine> make_local_engine(TransformerPolicy& policy, const Tokenizer& tokenizer);
+
+/// Completions from a JSON Lines file, {"ids": [...], "logprobs": [...]} a line, in the order of rows: each call takes
+/// the next P * G lines. "finish_reason" ("stop" or "length") and "text" may be given; else the finish is "stop" when
+/// the last id is the tokenizer's end token, and the text is decoded. Sampling options other than G are not looked at.
+/// A bad line and a file that ends too early throw InputError naming file and line.
+std::unique_ptr<RolloutEngine> make_replay_engine(const std::filesystem::path& file, const Tokenizer& tokenizer);
 
 }  // namespace plural

@@ -76,7 +76,7 @@ Tensor decode_attention(const DecodeAttentionInput& in) {
   params.head_size = in.query.size(2);
   params.capacity = in.own_keys.size(2);
   params.window = in.window;
-  params.scale = static_cast<float>(in.scale);
+  params.scale = in.scale;
   params.type = element_type(in.query);
   if (in.query.is_cuda()) {
     const CudaKernels& kernels = cuda_kernels();

@@ -59,7 +59,7 @@ struct DecodeAttentionParams {
   int64_t head_size = 0;   ///< D
   int64_t capacity = 0;
   int64_t window = 0;      ///< 0 = off
-  float scale = 1.0F;
+  double scale = 1.0;      ///< rounded to float32 except for float64
   ElementType type = ElementType::kFloat32;
   void* stream = nullptr;  ///< CUDA only: cudaStream_t
 };

@@ -219,6 +219,7 @@ void attend(const DecodeAttentionParams& p, RowRange range, int64_t kv) {
     begin = std::min(begin, first_visible(p, p.rows[r]));
   }
   const int64_t stride = prefix + longest;
+  const auto scale = static_cast<float>(p.scale);
   thread_local std::vector<float> scratch;  // kept between calls: an allocation a unit costs as much as its work
   scratch.resize(queries * (2 * size + stride));
   float* q = scratch.data();              // [queries, D], scaled
@@ -227,7 +228,7 @@ void attend(const DecodeAttentionParams& p, RowRange range, int64_t kv) {
 
   for (int64_t r = 0; r < rows; ++r) {
     const T* from = static_cast<const T*>(p.query) + ((range.begin + r) * p.heads + kv * heads) * size;
-    for (int64_t x = 0; x < heads * size; ++x) q[r * heads * size + x] = to_float(from[x]) * p.scale;
+    for (int64_t x = 0; x < heads * size; ++x) q[r * heads * size + x] = to_float(from[x]) * scale;
   }
   std::fill_n(mixed, queries * size, 0.0F);
 

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// Draws the next token of every row from its logits. Twins: sampler_cpu.cpp (the definition), sampler_cuda.cu.
+//
+// Which number decides: token t of row r of step s takes the 2t-th uniform() of
+// RandomStream(seed, RandomPurpose::kSampling, s, r): the first 53 bits of Philox block t. One number a token,
+// whatever the filters do, so a row's stream depends on nothing but (seed, step, row).
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "plural/tensor.h"
+
+namespace plural::kernels {
+
+/// Which number of which stream a row draws with.
+struct DrawPlace {
+  uint64_t row = 0;    ///< stream of the row; 32 bits are used
+  uint64_t token = 0;  ///< number of the token within the row, from 0; 32 bits are used
+};
+
+/// Inputs of sample(). Filters act in the order temperature, top-k, top-p (on what top-k left, rescaled to 1),
+/// min-p. Among equal logits the lower id ranks higher, so top-k keeps exactly k tokens. The likeliest token
+/// always stays.
+struct SampleInput {
+  Tensor logits;                    ///< [R, V] float32 contiguous, not divided by the temperature
+  std::span<const DrawPlace> rows;  ///< R, on the host
+  uint64_t seed = 0;
+  uint64_t step = 0;
+  double temperature = 1.0;  ///< 0 = greedy: the largest logit, the lowest id among equals
+  int64_t top_k = 0;         ///< keep the k likeliest; 0 = off
+  double top_p = 1.0;        ///< keep the smallest set of likeliest tokens with at least this mass; 1 = off
+  double min_p = 0.0;        ///< drop tokens below this share of the likeliest one; 0 = off
+};
+
+struct SampleOutput {
+  Tensor ids;       ///< [R] int64
+  /// [R] float32, nats: ln p of the drawn id under the temperature-scaled distribution before the filters (greedy:
+  /// under temperature 1). NaN, with id 0, where a row's logits are not finite numbers.
+  Tensor log_prob;
+};
+
+/// Broken shapes or options throw CheckError. Cost on the CPU: two passes over V, and with top-k or top-p one more.
+SampleOutput sample(const SampleInput& input);
+
+// ---------------------------------------------------------------------------------------------------
+// Raw form, shared by the twins.
+
+struct SampleParams {
+  const float* logits = nullptr;  ///< in: [R, V]
+  int64_t* ids = nullptr;         ///< out: [R]
+  float* log_prob = nullptr;      ///< out: [R]
+  const DrawPlace* rows = nullptr;  ///< in: R entries, host memory for both twins
+  int64_t row_count = 0;          ///< R
+  int64_t vocab = 0;              ///< V >= 1
+  uint32_t key[2] = {0, 0};       ///< the seed's halves
+  uint32_t step[2] = {0, 0};      ///< counter words 2 and 3: the step's halves, the purpose mixed in
+  float temperature = 1.0F;       ///< 0 = greedy
+  int64_t top_k = 0;
+  double top_p = 1.0;
+  float min_p = 0.0F;
+  void* stream = nullptr;         ///< CUDA only: cudaStream_t
+};
+
+void sample_cpu(const SampleParams& params);
+
+}  // namespace plural::kernels
