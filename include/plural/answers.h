@@ -41,6 +41,9 @@ struct Answer {
 /// completion leaves out before its last answer is an entry with empty `answer_bytes`.
 struct AnswerSet {
   std::vector<Answer> answers;
+  /// The number in the last un-numbered confidence block, one for the whole set; NaN when it is no number.
+  double overall_confidence = std::numeric_limits<double>::quiet_NaN();
+  bool has_overall_confidence = false;  ///< there is such a block
   bool format_ok = false;          ///< the format reward's verdict (spec section 3, corrected rules)
   bool extracted = false;          ///< the K answers (and confidences) needed were found, each exactly once
   bool paired = false;             ///< K answers were found, each exactly once and each with a confidence block
@@ -122,6 +125,8 @@ struct AnswerBatch {
   Tensor key;                   ///< [B, K] int64: equal within a row = the same answer; -1 = empty or absent
   Tensor confidence;            ///< [B, K] float32 clipped to [0, 1], 0 where invalid or absent
   Tensor confidence_ok;         ///< [B, K] bool: a number in [0, 1]
+  Tensor overall_confidence;    ///< [B] float32 clipped to [0, 1], 0 where invalid or absent
+  Tensor has_overall_confidence;///< [B] bool: an un-numbered confidence block stands in the completion
   Tensor format_ok;             ///< [B] bool
   Tensor extracted;             ///< [B] bool, AnswerSet::extracted
   Tensor paired;                ///< [B] bool, AnswerSet::paired

@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 #include <unordered_map>
 
@@ -31,6 +32,9 @@ Span span_of_bytes(const std::vector<int64_t>& offsets, Span bytes) {
   return {first, last};
 }
 
+/// Clipped to [0, 1]; 0 for NaN.
+double probability(double stated) { return std::isnan(stated) ? 0.0 : std::clamp(stated, 0.0, 1.0); }
+
 /// True where an earlier slot of the row has the same id: [B, K] from [B, K] int64. Negative ids count too.
 Tensor seen_before(const Tensor& ids) {
   const Tensor equal = ids.unsqueeze(2).eq(ids.unsqueeze(1));  // [B, K, K]
@@ -57,7 +61,8 @@ AnswerBatch AnswerBatch::to(at::Device device) const {
   AnswerBatch moved = *this;
   for (Tensor AnswerBatch::*field :
        {&AnswerBatch::present, &AnswerBatch::match, &AnswerBatch::key, &AnswerBatch::confidence,
-        &AnswerBatch::confidence_ok, &AnswerBatch::format_ok, &AnswerBatch::extracted, &AnswerBatch::paired,
+        &AnswerBatch::confidence_ok, &AnswerBatch::overall_confidence, &AnswerBatch::has_overall_confidence,
+        &AnswerBatch::format_ok, &AnswerBatch::extracted, &AnswerBatch::paired,
         &AnswerBatch::k, &AnswerBatch::gold_count, &AnswerBatch::gold_weight, &AnswerBatch::answer_span,
         &AnswerBatch::confidence_span, &AnswerBatch::length})
     if ((moved.*field).defined()) moved.*field = (moved.*field).to(device);
@@ -87,6 +92,8 @@ AnswerBatch build_answer_batch(std::span<const CompletionView> completions, cons
   batch.key = at::full({rows, slots}, -1, at::kLong);
   batch.confidence = at::zeros({rows, slots}, at::kDouble);
   batch.confidence_ok = at::zeros({rows, slots}, at::kBool);
+  batch.overall_confidence = at::zeros({rows}, at::kDouble);
+  batch.has_overall_confidence = at::zeros({rows}, at::kBool);
   batch.format_ok = at::zeros({rows}, at::kBool);
   batch.extracted = at::zeros({rows}, at::kBool);
   batch.paired = at::zeros({rows}, at::kBool);
@@ -103,6 +110,8 @@ AnswerBatch build_answer_batch(std::span<const CompletionView> completions, cons
   auto key = batch.key.accessor<int64_t, 2>();
   auto confidence = batch.confidence.accessor<double, 2>();
   auto confidence_ok = batch.confidence_ok.accessor<bool, 2>();
+  auto overall_confidence = batch.overall_confidence.accessor<double, 1>();
+  auto has_overall_confidence = batch.has_overall_confidence.accessor<bool, 1>();
   auto format_ok = batch.format_ok.accessor<bool, 1>();
   auto extracted = batch.extracted.accessor<bool, 1>();
   auto paired = batch.paired.accessor<bool, 1>();
@@ -118,6 +127,8 @@ AnswerBatch build_answer_batch(std::span<const CompletionView> completions, cons
     const CompletionView& view = completions[static_cast<size_t>(b)];
     const Example& example = *view.example;
     AnswerSet set = format.parse(view.text, view.k);
+    has_overall_confidence[b] = set.has_overall_confidence;
+    overall_confidence[b] = probability(set.overall_confidence);
     format_ok[b] = set.format_ok;
     extracted[b] = set.extracted;
     paired[b] = set.paired;
@@ -147,7 +158,7 @@ AnswerBatch build_answer_batch(std::span<const CompletionView> completions, cons
       if (const std::string name = matcher.key(answer); !name.empty())
         key[b][slot] = keys.emplace(name, static_cast<int64_t>(keys.size())).first->second;
       confidence_ok[b][slot] = answer.confidence >= 0 && answer.confidence <= 1;
-      if (answer.confidence == answer.confidence) confidence[b][slot] = std::clamp(answer.confidence, 0.0, 1.0);
+      confidence[b][slot] = probability(answer.confidence);
       if (offsets.empty()) continue;
       const Span answer_tokens = span_of_bytes(offsets, answer.answer_bytes);
       const Span confidence_tokens = span_of_bytes(offsets, answer.confidence_bytes);
@@ -157,6 +168,7 @@ AnswerBatch build_answer_batch(std::span<const CompletionView> completions, cons
     batch.sets.push_back(std::move(set));
   }
   batch.confidence = batch.confidence.to(dtype);
+  batch.overall_confidence = batch.overall_confidence.to(dtype);
   batch.gold_weight = batch.gold_weight.to(dtype);
   return device.is_cpu() ? batch : batch.to(device);
 }

@@ -113,6 +113,10 @@ AnswerSet TaggedFormat::parse(std::string_view completion, int64_t k) const {
     }
   }
   while (!set.answers.empty() && set.answers.back().answer_bytes.empty()) set.answers.pop_back();
+  if (const Block& overall = index.block(TagKind::kConfidence, 0); overall.found) {
+    set.has_overall_confidence = true;
+    if (const auto value = parse_number(part(completion, overall.last_text))) set.overall_confidence = *value;
+  }
   const bool ordered = !traits_.in_order || find_order_problem(set).empty();
   set.paired = all_found && all_paired && !repeated;
   set.extracted = all_found && !repeated && ordered && (all_paired || !traits_.confidences);

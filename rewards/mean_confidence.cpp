@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "rewards/reward_support.h"
+
+namespace plural {
+namespace {
+
+/// The stated confidence, whatever the answers: one for the whole set, else the mean over the answers.
+class MeanConfidence final : public Reward {
+ public:
+  using Options = NoOptions;
+  explicit MeanConfidence(Options) {}
+  std::string name() const override { return "mean_confidence"; }
+  std::string formula() const override { return "mean stated confidence (invalid ones count as 0)"; }
+  RewardOutput score(const RewardInput& input) const override {
+    const AnswerBatch& answers = input.answers;
+    const Tensor mean = answers.confidence.sum(1) / rewards::asked_count(answers);
+    RewardOutput out;
+    out.row = at::where(answers.has_overall_confidence, answers.overall_confidence, mean);
+    return out;
+  }
+};
+
+}  // namespace
+
+void register_mean_confidence(Registry<Reward>& registry) {
+  add_reward<MeanConfidence>(registry, "mean_confidence", "mean stated confidence");
+}
+
+}  // namespace plural
