@@ -114,6 +114,35 @@ void InputFile::read(uint64_t offset, void* data, size_t size) const {
   }
 }
 
+AppendFile::AppendFile(const std::filesystem::path& file) : file_(file) {
+  fd_ = ::open(file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  if (fd_ < 0)
+    throw SystemError(fmt::format("{}: cannot open the file for writing: {}", file.string(), std::strerror(errno)));
+}
+
+AppendFile::~AppendFile() { ::close(fd_); }
+
+void AppendFile::append(std::string_view bytes) {
+  const off_t end = ::lseek(fd_, 0, SEEK_END);
+  for (size_t done = 0; done < bytes.size();) {
+    const ssize_t n = ::write(fd_, bytes.data() + done, bytes.size() - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) {
+      const int code = errno;
+      if (end >= 0 && ::ftruncate(fd_, end) != 0) errno = code;  // half a record stays; readers skip it
+      throw SystemError(fmt::format("{}: cannot write: {}; free space or choose another folder, then run again",
+                                    file_.string(), std::strerror(code)));
+    }
+    done += static_cast<size_t>(n);
+  }
+}
+
+void make_folders(const std::filesystem::path& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) throw SystemError(fmt::format("{}: cannot create the folder: {}", folder.string(), error.message()));
+}
+
 std::string read_whole_file(const std::filesystem::path& file) {
   // Not by size: standard input and /proc files have none.
   const int fd = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);

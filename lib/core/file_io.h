@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 
 namespace plural::detail {
 
@@ -57,6 +58,24 @@ class InputFile {
   int fd_ = -1;
   uint64_t size_ = 0;
 };
+
+/// A file that grows at its end. A write that fails is undone as far as the disk allows, and throws SystemError.
+class AppendFile {
+ public:
+  explicit AppendFile(const std::filesystem::path& file);
+  ~AppendFile();
+  AppendFile(const AppendFile&) = delete;
+  AppendFile& operator=(const AppendFile&) = delete;
+
+  void append(std::string_view bytes);
+
+ private:
+  std::filesystem::path file_;
+  int fd_ = -1;
+};
+
+/// Creates a folder and its parents; failure throws SystemError.
+void make_folders(const std::filesystem::path& folder);
 
 /// The whole file. Missing or unreadable files throw InputError.
 std::string read_whole_file(const std::filesystem::path& file);
