@@ -67,31 +67,46 @@ struct RlParts {
   Policy* reference = nullptr;  ///< for the KL term
 };
 
-/// Generate, parse, score, credit, update, report.
+/// Generate, parse, score, credit, update, report. Rows of zero advantage cost no forward or backward (unless
+/// there is a KL term); a step in which no row has an advantage changes nothing, momentum included.
 class RlTrainer {
  public:
+  /// Throws InputError for options that cannot work: a temperature of 0, K > 1 with a format for one answer, a
+  /// KL term without a reference.
   RlTrainer(RlParts parts, RlOptions options);
+  /// One batch of completions and `passes` optimiser steps on it. When it throws while sampling or scoring
+  /// (Interrupted, InputError naming the example) nothing has changed.
   StepReport step();
   bool done() const { return step_ >= options_.steps; }
   /// Rows of the last step (valid until the next one).
   void visit_rows(const std::function<void(const RowRecord&)>& visit) const;
+  /// All that decides the steps to come. Its tensors alias the live ones: write or clone them before the next step.
   TrainState state() const;
+  /// Goes on from a state, bit for bit on the CPU. Entries that do not fit throw InputError naming the parameter.
   void restore(const TrainState& state);
 
  private:
+  struct LastStep;
+  void draw_prompts(LastStep& s) const;
+  void generate(LastStep& s) const;
+  void parse(LastStep& s) const;
+  void score(LastStep& s) const;
+  void credit(LastStep& s) const;
+  MetricMap update(const LastStep& s) const;
+  StepReport report(MetricMap metrics, double seconds) const;
+
   RlParts parts_;
   RlOptions options_;
   int64_t step_ = 0;
   int64_t data_position_ = 0;
-  struct LastStep;
   std::shared_ptr<LastStep> last_;
 };
 
 /// Where the targets of fine-tuning come from.
 struct SftOptions {
   int64_t steps = 100;
-  int64_t rows_per_step = 16;
-  int64_t max_batch_tokens = 8192;
+  int64_t rows_per_step = 16;             ///< "responses": whole examples are drawn until there are this many rows
+  int64_t max_batch_tokens = 8192;        ///< packed tokens of one micro-batch; changes memory, never the result
   std::string target = "gold";            ///< "gold": sets drawn from the gold distribution; "responses": the responses as they are
   std::vector<int64_t> num_answers = {3}; ///< K is drawn uniformly from these for each row ("gold")
   std::vector<double> confidences = {0.5};///< stated confidences are drawn uniformly from these ("gold")
@@ -109,13 +124,21 @@ struct SftParts {
 /// Prompt tokens are not scored; the loss is the mean over all target tokens of the step.
 class SftTrainer {
  public:
+  /// Throws InputError for unusable options and for examples without the field that `target` needs.
   SftTrainer(SftParts parts, SftOptions options);
+  /// Rows longer than the context throw InputError naming the example; nothing has changed then.
   StepReport step();
   bool done() const { return step_ >= options_.steps; }
+  /// As RlTrainer's.
   TrainState state() const;
   void restore(const TrainState& state);
 
  private:
+  struct Row;
+  std::vector<Row> draw_rows(int64_t& position) const;
+  void add_row(const Example& example, int64_t k, const std::string& text, std::vector<Row>& rows) const;
+  MetricMap update(const std::vector<Row>& rows) const;
+
   SftParts parts_;
   SftOptions options_;
   int64_t step_ = 0;
@@ -123,7 +146,8 @@ class SftTrainer {
 };
 
 /// A training set of answers drawn from the gold distribution: min(k, distinct) answers without replacement
-/// by weight (gold answers of weight 0 count as 1e-6), spelled as `answer`. A pure function of the stream.
+/// by weight (gold answers of weight 0 count as 1e-6; those with equal normal forms are one, their weights added),
+/// spelled as `answer`. A pure function of the stream.
 std::vector<StatedAnswer> draw_gold_answers(const Example& example, int64_t k, std::span<const double> confidences,
                                             RandomStream& stream);
 

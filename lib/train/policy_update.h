@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// The update of an RL step: rows and their advantages in, changed parameters and numbers about the change out.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "plural/metrics.h"
+#include "plural/objective.h"
+#include "plural/optimizer.h"
+#include "plural/policy.h"
+
+namespace plural {
+
+struct UpdateParts {
+  Policy& policy;
+  Policy* reference = nullptr;  ///< needed when the objective says so
+  const Objective& objective;
+  AdamW& optimizer;
+};
+
+struct UpdateOptions {
+  int64_t passes = 1;
+  int64_t max_batch_tokens = 8192;
+  int64_t max_new_tokens = 1;  ///< L_max of Dr.GRPO
+  double temperature = 1.0;    ///< log-probs are those of the distribution that was sampled from
+  double learning_rate = 0;
+};
+
+/// One row of the optimiser batch.
+struct UpdateRow {
+  PackRow ids;
+  std::span<const float> sampler_log_probs;  ///< as many as completion ids
+  double advantage = 0;
+};
+
+/// Takes one optimiser step a pass. Rows of zero advantage count in the normalisers but cost neither forward
+/// nor backward (unless the objective has a KL term); when no row is left, nothing changes.
+///
+/// Old log-probs are the trainer's own at the start of the step. In the first pass they are the current ones:
+/// the ratio is exactly 1 and no extra forward is needed; later passes reuse those of the first. The sampler's
+/// log-probs come from the same weights, so they only serve to measure policy/sampler_trainer_diff.
+MetricMap update_policy(const UpdateParts& parts, std::span<const UpdateRow> rows, const UpdateOptions& options);
+
+}  // namespace plural

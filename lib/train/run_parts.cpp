@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/train/run_parts.h"
+
+#include <algorithm>
+
+#include "lib/core/format.h"
+#include "lib/eval/sample_record.h"
+#include "lib/train/prompts.h"
+#include "plural/device.h"
+#include "plural/error.h"
+#include "plural/run.h"
+
+namespace plural {
+namespace {
+
+at::ScalarType scalar_type(const std::string& name) { return name == "bfloat16" ? at::kBFloat16 : at::kFloat; }
+
+std::vector<Example> load_examples(const std::string& file, int64_t limit) {
+  std::vector<Example> examples = load_dataset(file);
+  if (examples.empty()) throw InputError(fmt::format("{}: holds no examples", file));
+  if (limit > 0 && limit < static_cast<int64_t>(examples.size())) examples.resize(static_cast<size_t>(limit));
+  return examples;
+}
+
+SamplingOptions rl_sampling(const RunConfig& config) {
+  SamplingOptions sampling = config.sampling;
+  sampling.samples_per_prompt = config.samples_per_prompt;
+  return sampling;
+}
+
+class RlRun final : public RunTrainer {
+ public:
+  RlRun(const RunConfig& config, RunParts& parts)
+      : parts_(parts),
+        trainer_({*parts.policy, *parts.engine, parts.tokenizer, parts.examples, *parts.format, *parts.matcher, parts.rewards,
+                  *parts.advantage, *parts.objective, *parts.optimizer, parts.reference.get()},
+                 {.steps = config.steps,
+                  .prompts_per_step = config.prompts_per_step,
+                  .samples_per_prompt = config.samples_per_prompt,
+                  .passes = config.passes,
+                  .num_answers = config.num_answers,
+                  .max_batch_tokens = config.max_batch_tokens,
+                  .sampling = rl_sampling(config),
+                  .seed = static_cast<uint64_t>(config.seed)}) {}
+  StepReport step() override { return trainer_.step(); }
+  bool done() const override { return trainer_.done(); }
+  TrainState state() const override { return trainer_.state(); }
+  void restore(const TrainState& state) override { trainer_.restore(state); }
+
+  std::string sample_lines(int64_t step) const override {
+    std::string lines;
+    trainer_.visit_rows([&](const RowRecord& row) {
+      nlohmann::ordered_json record = {{"step", step}};
+      record.update(eval::sample_record(*row.example, *row.completion, *row.answers, *parts_.matcher));
+      auto rewards = nlohmann::ordered_json::object();
+      for (const auto& [name, value] : row.rewards) rewards[name] = value;
+      record["rewards"] = std::move(rewards);
+      record["total"] = row.total;
+      record["advantage"] = row.advantage;
+      lines += eval::json_line(record);
+    });
+    return lines;
+  }
+
+ private:
+  const RunParts& parts_;
+  RlTrainer trainer_;
+};
+
+class SftRun final : public RunTrainer {
+ public:
+  SftRun(const RunConfig& config, RunParts& parts)
+      : trainer_({*parts.policy, parts.tokenizer, parts.examples, *parts.format, *parts.optimizer},
+                 {.steps = config.steps,
+                  .rows_per_step = config.sft.rows_per_step,
+                  .max_batch_tokens = config.max_batch_tokens,
+                  .target = config.sft.target,
+                  .num_answers = config.sft.num_answers,
+                  .confidences = config.sft.confidences,
+                  .seed = static_cast<uint64_t>(config.seed)}) {}
+  StepReport step() override { return trainer_.step(); }
+  bool done() const override { return trainer_.done(); }
+  TrainState state() const override { return trainer_.state(); }
+  void restore(const TrainState& state) override { trainer_.restore(state); }
+  std::string sample_lines(int64_t) const override { return ""; }
+
+ private:
+  SftTrainer trainer_;
+};
+
+}  // namespace
+
+void check_tokenizer_fits(const Tokenizer& tokenizer, const Policy& policy, const std::string& model_dir) {
+  if (tokenizer.vocab_size() <= policy.vocab_size()) return;
+  throw InputError(fmt::format("{}: the tokenizer has {} ids, but the model's vocabulary holds only {}: they do not belong together; "
+                               "use the tokenizer.json that came with the model", model_dir, tokenizer.vocab_size(), policy.vocab_size()));
+}
+
+std::unique_ptr<RunParts> build_run_parts(const RunConfig& config, const Registry<Reward>& rewards) {
+  const bool rl = config.task == "rl";
+  // Names and options first: a misspelt reward is found before a model is loaded.
+  auto format = make_answer_format(config.format);
+  auto matcher = make_matcher(config.matcher);
+  RewardStack stack;
+  std::unique_ptr<AdvantageEstimator> advantage;
+  std::unique_ptr<Objective> objective;
+  if (rl) {
+    stack = build_reward_stack(config.rewards, rewards);
+    advantage = builtin_advantages().make(config.advantage.name, config.advantage.options);
+    objective = make_policy_gradient(config.objective);
+    check_num_answers(*format, config.num_answers);
+  }
+  const at::Device device = parse_device(config.device);
+  std::vector<Example> examples = load_examples(config.data.train, config.data.limit);
+  std::vector<Example> held_out;
+  if (config.evaluation.every > 0) held_out = load_examples(config.evaluation.data, config.evaluation.limit);
+
+  auto parts = std::make_unique<RunParts>(RunParts{.tokenizer = Tokenizer::load(config.model),
+                                                   .examples = std::move(examples),
+                                                   .held_out = std::move(held_out),
+                                                   .format = std::move(format),
+                                                   .matcher = std::move(matcher),
+                                                   .policy = TransformerPolicy::load(config.model, device, scalar_type(config.dtype)),
+                                                   .reference = nullptr,
+                                                   .engine = nullptr,
+                                                   .rewards = std::move(stack),
+                                                   .advantage = std::move(advantage),
+                                                   .objective = std::move(objective),
+                                                   .optimizer = nullptr});
+  check_tokenizer_fits(parts->tokenizer, *parts->policy, config.model);
+  if (rl && config.objective.kl_weight > 0) {
+    if (config.reference.empty()) {
+      parts->reference = parts->policy->frozen_copy();
+    } else {
+      parts->reference = TransformerPolicy::load(config.reference, device, scalar_type(config.dtype));
+      check_tokenizer_fits(parts->tokenizer, *parts->reference, config.reference);
+    }
+  }
+  parts->engine = make_local_engine(*parts->policy, parts->tokenizer);
+  parts->optimizer = std::make_unique<AdamW>(parts->policy->named_parameters(), config.optimizer);
+  return parts;
+}
+
+std::unique_ptr<RunTrainer> make_run_trainer(const RunConfig& config, RunParts& parts) {
+  if (config.task == "rl") return std::make_unique<RlRun>(config, parts);
+  return std::make_unique<SftRun>(config, parts);
+}
+
+int64_t check_prompt_lengths(const RunConfig& config, const RunParts& parts) {
+  const bool rl = config.task == "rl";
+  const int64_t k = rl ? config.num_answers : *std::max_element(config.sft.num_answers.begin(), config.sft.num_answers.end());
+  const int64_t context = parts.policy->context_length();
+  int64_t longest = 0, count = 0;
+  std::string list;
+  const auto check = [&](const std::vector<Example>& examples, int64_t answers, const std::string& file) {
+    for (const Example& example : examples) {
+      const auto size = static_cast<int64_t>(prompt_ids(example, *parts.format, answers, parts.tokenizer).size());
+      longest = std::max(longest, size);
+      if (size < context) continue;
+      if (++count <= 10) list += fmt::format("\n  {}: example '{}' has {} tokens", file, example.id, size);
+    }
+  };
+  check(parts.examples, k, config.data.train);
+  const int64_t eval_k = config.evaluation.num_answers > 0 ? config.evaluation.num_answers : config.num_answers;
+  check(parts.held_out, eval_k, config.evaluation.data);
+  if (count > 0) {
+    if (count > 10) list += fmt::format("\n  and {} more", count - 10);
+    throw InputError(fmt::format("{} prompt{} not fit in the model's context of {} tokens (with the answer format's instruction):{}\n"
+                                 "shorten or remove them, or take a model with a longer context",
+                                 count, count == 1 ? " does" : "s do", context, list));
+  }
+  return longest;
+}
+
+}  // namespace plural
