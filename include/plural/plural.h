@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// All of plural's public interface. Programs that care for compile time include the single headers.
+#pragma once
+
+#include "plural/advantage.h"
+#include "plural/answers.h"
+#include "plural/checkpoint.h"
+#include "plural/config.h"
+#include "plural/dataset.h"
+#include "plural/device.h"
+#include "plural/error.h"
+#include "plural/evaluation.h"
+#include "plural/metrics.h"
+#include "plural/objective.h"
+#include "plural/optimizer.h"
+#include "plural/policy.h"
+#include "plural/registry.h"
+#include "plural/reward.h"
+#include "plural/rng.h"
+#include "plural/rollout.h"
+#include "plural/run.h"
+#include "plural/run_config.h"
+#include "plural/tensor.h"
+#include "plural/tokenizer.h"
+#include "plural/trainer.h"
+#include "plural/transformer.h"
+#include "plural/version.h"
