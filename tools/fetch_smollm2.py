@@ -163,6 +163,7 @@ def write_model(gguf_path, out):
     model.tie_weights()
     model.generation_config = GenerationConfig(bos_token_id=1, eos_token_id=2, pad_token_id=2)
     model.save_pretrained(out)
+    (out / "model.safetensors").chmod(0o644)  # safetensors makes it private; other users may share PLURAL_HOME
 
 
 def verify(folder):
