@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// The evaluation rules of the reference code, corrected (spec/official_rewards.md section 7): more lenient about
+// structure than the training formats, so that baselines which break the format are still measured.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "plural/evaluation.h"
+
+namespace plural {
+
+/// A probability: one ASCII number in [0, 1], or one in [0, 100] with a percent sign. nullopt for anything else.
+std::optional<double> parse_stated_probability(std::string_view text);
+
+/// The last un-numbered confidence block after the think text.
+std::optional<double> read_plain_confidence(std::string_view completion);
+/// The last un-numbered answer block after the think text, trimmed.
+std::optional<std::string> read_plain_answer(std::string_view completion);
+
+/// One answer of a set; text "" = no block with this number.
+struct ReferenceCandidate {
+  std::string text;
+  std::optional<double> confidence;
+};
+/// Numbered blocks 1..k after the think text, the first of each number ("01" is 1); nullopt when no answer has a
+/// number. The list ends with the last number seen. `k` < 1: as many as there are.
+std::optional<std::vector<ReferenceCandidate>> read_numbered(std::string_view completion, int64_t k);
+
+/// Equal normal forms with any gold; empty ones match nothing.
+bool matches_any(std::string_view candidate, std::span<const std::string> gold);
+
+/// Candidates as forecasts, a missing confidence as 0, in rank order: by falling confidence (missing ones last)
+/// where `by_confidence`, else as numbered.
+Forecasts rank_candidates(std::span<const ReferenceCandidate> candidates, std::span<const std::string> gold, bool by_confidence);
+
+}  // namespace plural
