@@ -12,13 +12,10 @@ void add_rloo(Registry<AdvantageEstimator>& registry);
 /// Registers `Estimator`, built from `Options` that are read from the entry's YAML node.
 template <class Estimator, class Options>
 void add_estimator(Registry<AdvantageEstimator>& registry, const std::string& name, const std::string& help) {
-  ConfigDescriber describer;
-  Options defaults;
-  defaults.fields(describer);
   registry.add(
       name, help,
       [](const ConfigNode& node) { return std::make_unique<Estimator>(read_options<Options>(node, "advantage")); },
-      describer.docs());
+      describe_options<Options>());
 }
 
 }  // namespace plural

@@ -114,12 +114,12 @@ MetricMap RlTrainer::update(const LastStep& s) const {
 
 StepReport RlTrainer::report(MetricMap metrics, double seconds) const {
   const LastStep& s = *last_;
-  metrics["time/step_s"] = seconds;
-  metrics["rate/tokens_per_s"] = static_cast<double>(s.rollout.generated_tokens()) / seconds;
   for (const auto& [name, value] : s.rewards.metrics) metrics[name] = value;
   metrics.merge(credit_metrics(s.rewards.total, s.advantage, options_.samples_per_prompt));
   metrics.merge(answer_metrics(s.answers));
   metrics.merge(rollout_metrics(s.rollout));
+  metrics["time/step_s"] = seconds;
+  metrics["rate/tokens_per_s"] = metrics["rollout/tokens"] / seconds;
   return {step_, std::move(metrics)};
 }
 
