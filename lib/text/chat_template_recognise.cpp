@@ -75,7 +75,7 @@ std::optional<ChatTemplate> recognise_chatml(const Features& features) {
   if (features.has("think>")) {
     // Qwen3: thinking is on by default, which leaves the prompt bare; switched off, it is an empty thought.
     if (features.has_all({"last_query_index", "enable_thinking is false", "'<think>\\n\\n</think>\\n\\n'",
-                          "split('</think>')", "multi_step_tool"}) &&
+                          "split('</think>')", "if loop.index0 > ns.last_query_index %}"}) &&
         !features.has_any({"'<think>\\n'", "<|im_start|>system\\nYou"}))
       return ChatTemplate{ChatFormat::kQwen3, std::nullopt};
     return std::nullopt;
@@ -89,7 +89,7 @@ std::optional<ChatTemplate> recognise_chatml(const Features& features) {
 std::optional<ChatTemplate> recognise_llama3(const Features& features) {
   if (!features.has_all({"<|start_header_id|>", "<|end_header_id|>\\n\\n", "<|eot_id|>", "bos_token", "trim",
                          "add_generation_prompt"}) ||
-      features.has_any({"think", "<|im_start|>", "[INST]"}))
+      features.has_any({"think", "<|im_start|>", "[INST]", "if system_message %}"}))
     return std::nullopt;
   if (features.has_all({"Cutting Knowledge Date: December 2023", "Today Date: ", "26 Jul 2024"}))
     return ChatTemplate{ChatFormat::kLlama31, std::nullopt};
