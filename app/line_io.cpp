@@ -118,14 +118,15 @@ bool LineReader::next(std::string* line) {
 
 std::string LineReader::place() const { return fmt::format("{}:{}", path_, number_); }
 
-int map_lines(const IoPaths& paths, const std::function<std::vector<Json>(const InputLine&)>& handle) {
-  return map_batches(paths, 1, [&](std::vector<InputLine*>& lines) {
-    return std::vector<std::vector<Json>>{handle(*lines.front())};
-  });
+int map_lines(const IoPaths& paths, const std::function<std::vector<Json>(const InputLine&)>& handle,
+              const std::function<std::vector<Json>()>& finish) {
+  return map_batches(
+      paths, 1, [&](std::vector<InputLine*>& lines) { return std::vector<std::vector<Json>>{handle(*lines.front())}; }, finish);
 }
 
 int map_batches(const IoPaths& paths, size_t batch,
-                const std::function<std::vector<std::vector<Json>>(std::vector<InputLine*>&)>& handle) {
+                const std::function<std::vector<std::vector<Json>>(std::vector<InputLine*>&)>& handle,
+                const std::function<std::vector<Json>()>& finish) {
   LineReader reader(paths.in);
   LineWriter writer(paths.out);
   bool bad = false;
@@ -165,6 +166,9 @@ int map_batches(const IoPaths& paths, size_t batch,
       if (was_usable) ++next;
     }
     writer.flush();
+  }
+  if (finish) {
+    for (const Json& result : finish()) writer.write(to_line(result));
   }
   writer.close();
   if (bad) fmt::print(stderr, "plural: some input lines were unusable; see the lines with \"error\" in the output\n");

@@ -30,6 +30,8 @@ void install_stop_signals() {
   // No SA_RESTART: a command that waits for a line of input gets EINTR and can stop.
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
+  // A file over the size limit then fails with EFBIG, which is reported like a full disk.
+  std::signal(SIGXFSZ, SIG_IGN);
 }
 
 StopToken stop_token() { return StopToken(&stop_flag); }

@@ -25,6 +25,7 @@ class StopToken {
   StopToken() = default;
   /// `flag` must outlive the token; it may be set from a signal handler.
   explicit StopToken(const std::atomic<bool>* flag) : flag_(flag) {}
+  bool stop_possible() const { return flag_ != nullptr; }
   bool stop_requested() const { return flag_ && flag_->load(std::memory_order_relaxed); }
 
  private:

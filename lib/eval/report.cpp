@@ -154,15 +154,15 @@ struct CurveSpec {
 };
 const std::vector<CurveSpec>& curve_specs() {
   static const std::vector<CurveSpec> specs = {
-      {"Reward (mean)", {"reward/mean", "reward/total/mean", "reward"}, {}},
-      {"Coverage", {"answers/coverage", "coverage", "reward/coverage/mean"}, {}},
-      {"Brier score of stated confidences (less is better)", {"answers/brier", "brier"}, {}},
-      {"Format rate", {"answers/format_rate", "format_rate", "reward/format/mean"}, {}},
+      {"Reward (mean)", {"reward/total/mean"}, {}},
+      {"Coverage", {"answers/coverage"}, {}},
+      {"Brier score of stated confidences (less is better)", {"answers/brier"}, {}},
+      {"Format rate", {"answers/format_rate"}, {}},
       {"Loss", {"loss"}, {}},
-      {"Entropy (nats per token)", {"policy/entropy", "entropy"}, {}},
-      {"Gradient norm", {"optim/grad_norm", "grad_norm"}, 0.0},
-      {"Learning rate", {"optim/learning_rate", "learning_rate"}, 0.0},
-      {"Completion length (tokens)", {"rollout/tokens_mean", "tokens/completion_mean"}, {}},
+      {"Entropy (nats per token)", {"policy/entropy", "rollout/surprisal"}, {}},
+      {"Gradient norm", {"optim/grad_norm"}, 0.0},
+      {"Learning rate", {"optim/learning_rate"}, 0.0},
+      {"Completion length (tokens)", {"rollout/length_mean"}, {}},
       {"Tokens per second", {"rate/tokens_per_s"}, 0.0},
   };
   return specs;

@@ -102,8 +102,8 @@ double EvalData::metric(const std::string& key) const {
   return it == info.end() ? std::numeric_limits<double>::quiet_NaN() : number_or_nan(*it, key);
 }
 
-std::vector<ReliabilityBin> EvalData::bins() const {
-  std::vector<ReliabilityBin> bins;
+std::vector<ReliabilityBar> EvalData::bins() const {
+  std::vector<ReliabilityBar> bins;
   const auto it = info.find("bins");
   if (it == info.end() || !it->is_array()) return bins;
   for (const json& bin : *it) {
@@ -135,7 +135,8 @@ ReportData load_report_data(const fs::path& dir) {
   if (fs::exists(dir / "config.yaml")) data.config = read_text(dir / "config.yaml");
   if (fs::exists(dir / "metrics.jsonl")) data.curves = load_curves(dir / "metrics.jsonl");
   if (fs::is_directory(dir / "evals")) data.evals = load_evals(dir / "evals");
-  if (fs::exists(dir / "metrics.json")) data.evals.push_back(load_eval(dir));
+  // An evaluation with a baseline beside it: its own numbers come first.
+  if (fs::exists(dir / "metrics.json")) data.evals.insert(data.evals.begin(), load_eval(dir));
   if (data.evals.empty() && fs::is_directory(dir / "samples")) load_last_samples(dir / "samples", &data);
   if (data.curves.empty() && data.evals.empty()) {
     throw InputError(fmt::format("{}: holds neither metrics.jsonl (a run), evals/*/metrics.json nor metrics.json (an "

@@ -22,7 +22,7 @@ struct EvalData {
   std::vector<nlohmann::json> samples;    ///< samples.jsonl
   bool independent() const;
   double metric(const std::string& key) const;  ///< of the main K; NaN when absent
-  std::vector<ReliabilityBin> bins() const;     ///< of the main K
+  std::vector<ReliabilityBar> bins() const;     ///< of the main K
   Points by_num_answers(const std::string& key) const;
 };
 

@@ -174,7 +174,7 @@ std::string line_chart(const std::vector<Series>& series, const ChartOptions& op
   return figure(options.title, legend(series), kHeight, body);
 }
 
-std::string reliability_diagram(const std::string& title, const std::vector<ReliabilityBin>& bins, const std::string& note,
+std::string reliability_diagram(const std::string& title, const std::vector<ReliabilityBar>& bins, const std::string& note,
                                 int color) {
   constexpr double kPlot = 236, kBars = 44, kGap = 44;
   constexpr double kTall = kPlot + kGap + kBars + 18;
@@ -188,14 +188,14 @@ std::string reliability_diagram(const std::string& title, const std::vector<Reli
   Series line;
   line.color = color;
   double most = 0;
-  for (const ReliabilityBin& bin : bins) {
+  for (const ReliabilityBar& bin : bins) {
     most = std::max(most, bin.count);
     if (bin.count > 0) line.points.emplace_back(bin.confidence, bin.accuracy);
   }
   std::sort(line.points.begin(), line.points.end());
   body += polyline(line, x, y, false);
   const double base = kTall - 16;
-  for (const ReliabilityBin& bin : bins) {
+  for (const ReliabilityBar& bin : bins) {
     if (bin.count <= 0) continue;
     body += fmt::format("<circle class=\"dot c{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{:.1f}\"><title>stated {:.2f}, correct {:.2f}, "
                         "{:.0f} answers</title></circle>",

@@ -35,7 +35,7 @@ struct ChartOptions {
 /// Lines over a shared x axis, with a legend when more than one series has a name.
 std::string line_chart(const std::vector<Series>& series, const ChartOptions& options);
 
-struct ReliabilityBin {
+struct ReliabilityBar {
   double low = 0, high = 1;
   double count = 0;
   double confidence = 0;  ///< mean stated confidence of the bin
@@ -44,7 +44,7 @@ struct ReliabilityBin {
 
 /// Stated confidence against the share that was correct; the diagonal is perfect calibration. Bars below the
 /// diagrams show how many answers fall in each bin.
-std::string reliability_diagram(const std::string& title, const std::vector<ReliabilityBin>& bins,
+std::string reliability_diagram(const std::string& title, const std::vector<ReliabilityBar>& bins,
                                 const std::string& note, int color);
 
 /// Round steps for an axis from `low` to `high`, about `count` of them.

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "app/run_config_file.h"
+
+#include <cstdlib>
+#include <optional>
+
+#include "plural/advantage.h"
+#include "plural/answers.h"
+#include "plural/error.h"
+#include "plural/reward.h"
+
+namespace plural::app {
+namespace {
+
+/// Runs `build`; its InputError becomes a problem of `key`, next to the others.
+template <class Build>
+void try_build(ConfigReader& reader, const std::string& key, const Build& build) {
+  try {
+    build();
+  } catch (const InputError& error) {
+    reader.problem(key, error.what());
+  }
+}
+
+void check_names(const RunConfig& config, ConfigReader& reader) {
+  try_build(reader, "format", [&] { make_answer_format(config.format); });
+  try_build(reader, "matcher", [&] { make_matcher(config.matcher); });
+  if (config.task != "rl") return;
+  try_build(reader, "rewards", [&] { build_reward_stack(config.rewards, builtin_rewards()); });
+  try_build(reader, "advantage", [&] { builtin_advantages().make(config.advantage.name, config.advantage.options); });
+}
+
+std::optional<std::string> environment(std::string_view name) {
+  const char* value = std::getenv(std::string(name).c_str());
+  return value ? std::optional<std::string>(value) : std::nullopt;
+}
+
+}  // namespace
+
+RunConfig load_checked_config(const std::filesystem::path& file, const std::vector<std::string>& overrides) {
+  RunConfig config = load_run_config(file, overrides, check_names);
+  for (std::string* path : {&config.model, &config.reference, &config.output, &config.data.train, &config.evaluation.data}) {
+    *path = expand_path(*path, environment);
+  }
+  return config;
+}
+
+}  // namespace plural::app

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// plural score: completions with gold answers to parsed answers and rewards.
+#include <ATen/ATen.h>
+
+#include <memory>
+#include <set>
+
+#include "app/commands.h"
+#include "app/line_io.h"
+#include "app/run_config_file.h"
+#include "lib/core/format.h"
+#include "lib/eval/sample_record.h"
+#include "plural/answers.h"
+#include "plural/error.h"
+#include "plural/reward.h"
+
+namespace plural::app {
+namespace {
+
+struct ScoreArgs {
+  IoPaths io;
+  std::string config;
+  std::vector<std::string> overrides;
+  std::string format, matcher;
+  int64_t num_answers = 0;
+};
+
+/// The rewards used without a configuration: the set rewards with weight 1 each.
+std::vector<PartSpec> default_rewards() {
+  std::vector<PartSpec> specs;
+  for (const char* name : {"format", "coverage", "brier"}) {
+    PartSpec spec;
+    spec.name = name;
+    spec.options.kind = ConfigNode::Kind::kMap;
+    specs.push_back(std::move(spec));
+  }
+  return specs;
+}
+
+/// The line as a data set example: fields that scoring does not need may be absent.
+Example read_example(const InputLine& line) {
+  nlohmann::json object = line.object;
+  object.erase("completion");
+  if (!object.contains("id")) object["id"] = line.place;
+  if (!object.contains("prompt")) object["prompt"] = "";
+  required(line.object, "gold");
+  return parse_example(object.dump(), line.place);
+}
+
+int score(const ScoreArgs& args) {
+  RunConfig config;
+  config.rewards = default_rewards();
+  if (!args.config.empty()) config = load_checked_config(args.config, args.overrides);
+  if (!args.format.empty()) config.format = args.format;
+  if (!args.matcher.empty()) config.matcher = args.matcher;
+  if (args.num_answers > 0) config.num_answers = args.num_answers;
+  const auto format = make_answer_format(config.format);
+  const auto matcher = make_matcher(config.matcher);
+  const RewardStack rewards = build_reward_stack(config.rewards, builtin_rewards());
+  const int64_t k = format->single() ? 1 : config.num_answers;
+
+  return map_lines(args.io, [&](const InputLine& line) -> std::vector<Json> {
+    const std::string completion = required_string(line.object, "completion");
+    const Example example = read_example(line);
+    const CompletionView view{&example, completion, {}, k};
+    const AnswerBatch batch = build_answer_batch({&view, 1}, *format, *matcher, nullptr);
+    const Example* const examples[] = {&example};
+    const RewardStack::Result result = rewards.score({batch, examples, {&completion, 1}});
+
+    const AnswerSet& set = batch.sets.front();
+    Json answers = Json::array(), confidences = Json::array(), correct = Json::array(), parts = Json::object();
+    for (const Json& answer : eval::answers_record(set, example, *matcher)) {
+      answers.push_back(answer["text"]);
+      confidences.push_back(answer["confidence"]);
+      correct.push_back(answer["correct"]);
+    }
+    for (size_t i = 0; i < result.parts.size(); ++i) {
+      const RewardOutput& part = result.parts[i];
+      const bool valid = !part.valid.defined() || part.valid[0].item<bool>();
+      parts[rewards.terms()[i].name] = valid ? Json(part.row[0].item<double>()) : Json();
+    }
+    Json out = Json::object();
+    if (line.object.contains("id")) out["id"] = line.object["id"];
+    out["answers"] = std::move(answers);
+    out["confidences"] = std::move(confidences);
+    out["correct"] = std::move(correct);
+    out["format_ok"] = set.format_ok;
+    out["problem"] = set.problem;
+    out["rewards"] = std::move(parts);
+    out["total"] = result.total[0].item<double>();
+    out["error"] = nullptr;
+    return {std::move(out)};
+  });
+}
+
+}  // namespace
+
+void add_score(CLI::App& app, int* exit_code) {
+  auto args = std::make_shared<ScoreArgs>();
+  CLI::App* command = app.add_subcommand(
+      "score", "Scores completions: {\"completion\", \"gold\", ...} -> {\"answers\", \"confidences\", \"correct\", \"format_ok\", "
+               "\"rewards\", \"total\", \"error\"}");
+  add_io_options(*command, &args->io);
+  auto* config = command->add_option("--config", args->config, "take format, K, matcher and rewards from this training configuration "
+                                                               "(default: rewards format + coverage + brier)");
+  command->add_option("--set", args->overrides, "override a key of the configuration: a.b=value")->needs(config)->take_all()->allow_extra_args(false);
+  command->add_option("--format", args->format, "answer format (default compact)")->check(CLI::IsMember(answer_format_names()));
+  command->add_option("--matcher", args->matcher, "what makes an answer correct (default alias)");
+  command->add_option("--num-answers", args->num_answers, "K, answers asked for (default 3)")->check(CLI::Range(1, 1000));
+  command->callback([=] { *exit_code = score(*args); });
+}
+
+}  // namespace plural::app
