@@ -41,6 +41,7 @@ struct TransformerConfig {
   bool qk_norm = false;                ///< RMS norm of each head's q and k (Qwen3)
   int64_t sliding_window = 0;          ///< 0 = full attention
   std::vector<bool> layer_slides;      ///< which layers use the window (size layers when sliding_window > 0)
+  std::vector<int64_t> eos_ids;        ///< ids that end a text: generation_config.json's, else config.json's
   std::string source_json;             ///< config.json as read; written back unchanged by save
 };
 

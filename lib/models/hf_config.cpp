@@ -164,6 +164,29 @@ void read_window(const json& root, const Fields& fields, WindowRule rule, Transf
   config.layer_slides = slides;
 }
 
+/// The field `eos_token_id`: absent, a number or a list of numbers.
+std::vector<int64_t> read_eos_ids(const Fields& fields) {
+  const json* value = fields.find("eos_token_id");
+  if (!value) return {};
+  std::vector<int64_t> ids;
+  for (const json& id : value->is_array() ? *value : json::array({*value})) {
+    if (!id.is_number_integer()) fields.fail("eos_token_id", fmt::format("expected token ids, found {}", value->dump()));
+    ids.push_back(id.get<int64_t>());
+  }
+  return ids;
+}
+
+/// Where generation ends, as `transformers` sees it: generation_config.json, if it is there and says so, else config.json.
+std::vector<int64_t> find_eos_ids(const Fields& config, const std::filesystem::path& dir) {
+  const std::filesystem::path file = dir / "generation_config.json";
+  std::ifstream stream(file, std::ios::binary);
+  if (!stream) return read_eos_ids(config);
+  const json root = json::parse(stream, nullptr, /*allow_exceptions=*/false);
+  if (!root.is_object()) throw InputError(fmt::format("{}: expected a JSON object", file.string()));
+  const Fields generation(root, file.string());
+  return read_eos_ids(generation.has("eos_token_id") ? generation : config);
+}
+
 }  // namespace
 
 TransformerConfig load_transformer_config(const std::filesystem::path& config_json) {
@@ -196,6 +219,7 @@ TransformerConfig load_transformer_config(const std::filesystem::path& config_js
   if (activation != "silu" && activation != "swish")
     fields.fail("hidden_act", fmt::format("'{}' is not supported (supported: silu)", activation));
 
+  config.eos_ids = find_eos_ids(fields, config_json.parent_path());
   config.vocab_size = fields.positive("vocab_size");
   config.width = fields.positive("hidden_size");
   config.mlp_width = fields.positive("intermediate_size");

@@ -165,6 +165,24 @@ TEST_CASE("frequencies of a large vocabulary", "[sampler]") {
   CHECK((out.log_prob.to(at::kDouble) - log_p).abs().max().item<double>() < 1e-5);
 }
 
+TEST_CASE("ids past the drawable ones are never drawn, but count in the log-prob", "[sampler]") {
+  Draws draws(share_logits(), 8000);
+  draws.input.drawable = 3;
+  std::vector<double> expected = {3, 8, 1, 0, 0, 0, 0, 0};
+  SECTION("plain") {}
+  SECTION("top-k") {
+    draws.input.top_k = 2;
+    expected[2] = 0;
+  }
+  SECTION("greedy") {
+    draws.input.temperature = 0;
+    expected = {0, 1, 0, 0, 0, 0, 0, 0};
+  }
+  const SampleOutput out = draws.run();
+  CHECK(chi_square_excess(counts(out.ids, 8), shares_of(expected)) < 4.0);
+  CHECK(out.log_prob[0].item<float>() == Approx(std::log(kShares[out.ids[0].item<int64_t>()] / 36)));
+}
+
 TEST_CASE("token t of a row takes the 2t-th number of the row's stream", "[sampler]") {
   // Two tokens of p = 1/4 and 3/4: id 0 exactly where the number is below 1/4.
   const Tensor logits = row_of({0.0F, std::log(3.0F)});

@@ -31,6 +31,9 @@ struct SampleInput {
   int64_t top_k = 0;         ///< keep the k likeliest; 0 = off
   double top_p = 1.0;        ///< keep the smallest set of likeliest tokens with at least this mass; 1 = off
   double min_p = 0.0;        ///< drop tokens below this share of the likeliest one; 0 = off
+  /// Only ids below it are drawn (a model's vocabulary may be padded past the tokenizer's); 0 = V. The log-prob is
+  /// over all V, as the policy's own.
+  int64_t drawable = 0;
 };
 
 struct SampleOutput {
@@ -53,6 +56,7 @@ struct SampleParams {
   const DrawPlace* rows = nullptr;  ///< in: R entries, host memory for both twins
   int64_t row_count = 0;          ///< R
   int64_t vocab = 0;              ///< V >= 1
+  int64_t drawable = 0;           ///< 1 <= drawable <= V
   uint32_t key[2] = {0, 0};       ///< the seed's halves
   uint32_t step[2] = {0, 0};      ///< counter words 2 and 3: the step's halves, the purpose mixed in
   float temperature = 1.0F;       ///< 0 = greedy

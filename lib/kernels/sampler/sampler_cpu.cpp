@@ -171,7 +171,7 @@ class Ranking {
 int64_t draw_filtered(const SampleParams& p, const float* logits, const float* weight, float top, double total, double u) {
   Edge edge;
   if (p.top_k > 0 || p.top_p < 1) {
-    const Ranking ranking(logits, weight, p.vocab, top);
+    const Ranking ranking(logits, weight, p.drawable, top);
     double kept = total;
     if (p.top_k > 0) edge = ranking.first_tokens(p.top_k, kept);
     if (p.top_p < 1) {
@@ -181,7 +181,7 @@ int64_t draw_filtered(const SampleParams& p, const float* logits, const float* w
   }
   std::vector<int64_t> ids;
   double mass = 0;
-  for (int64_t i = 0; i < p.vocab; ++i) {
+  for (int64_t i = 0; i < p.drawable; ++i) {
     if (edge.keeps(logits[i], i) && (weight[i] >= p.min_p || logits[i] == top) && weight[i] > 0) {
       ids.push_back(i);
       mass += weight[i];
@@ -197,22 +197,29 @@ int64_t draw_filtered(const SampleParams& p, const float* logits, const float* w
 
 void sample_row(const SampleParams& p, int64_t r) {
   const float* logits = p.logits + r * p.vocab;
-  const float top = HWY_DYNAMIC_DISPATCH(largest)(logits, p.vocab);
+  const float top = HWY_DYNAMIC_DISPATCH(largest)(logits, p.drawable);
   const bool greedy = p.temperature == 0;
   const float inverse_temperature = greedy ? 1.0F : 1.0F / p.temperature;
   const bool filtered = !greedy && (p.top_k > 0 || p.top_p < 1 || p.min_p > 0);
 
-  const int64_t blocks = (p.vocab + kBlock - 1) / kBlock;
+  const int64_t blocks = (p.drawable + kBlock - 1) / kBlock;
   thread_local std::vector<float> weight;  // the row's when filtered, else one block's
   thread_local std::vector<double> block_sum;
-  weight.resize(filtered ? p.vocab : kBlock);
+  weight.resize(filtered ? p.drawable : kBlock);
   block_sum.resize(blocks);
-  const auto weigh = HWY_DYNAMIC_DISPATCH(block_weights);
-  double total = 0;
+  const auto weigh = [&](int64_t first, int64_t end, float* to) {
+    return HWY_DYNAMIC_DISPATCH(block_weights)(logits + first, end - first, top, inverse_temperature, to);
+  };
+  const auto block_end = [&](int64_t first, int64_t end) { return std::min(first + kBlock, end); };
+  double mass = 0;  // of the ids that can be drawn
   for (int64_t b = 0; b < blocks; ++b) {
-    const int64_t first = b * kBlock, n = std::min(kBlock, p.vocab - first);
-    block_sum[b] = weigh(logits + first, n, top, inverse_temperature, filtered ? weight.data() + first : nullptr);
-    total += block_sum[b];
+    const int64_t first = b * kBlock;
+    block_sum[b] = weigh(first, block_end(first, p.drawable), filtered ? weight.data() + first : nullptr);
+    mass += block_sum[b];
+  }
+  double total = mass;
+  for (int64_t first = p.drawable; first < p.vocab; first += kBlock) {
+    total += weigh(first, block_end(first, p.vocab), nullptr);
   }
   if (!std::isfinite(total)) {
     p.ids[r] = 0;
@@ -226,19 +233,19 @@ void sample_row(const SampleParams& p, int64_t r) {
   } else {
     const double u = draw_uniform(p.key, p.step, static_cast<uint32_t>(p.rows[r].row), static_cast<uint32_t>(p.rows[r].token));
     if (filtered) {
-      id = draw_filtered(p, logits, weight.data(), top, total, u);
+      id = draw_filtered(p, logits, weight.data(), top, mass, u);
     } else {
       double sum = 0;
       int64_t b = 0;
-      while (b + 1 < blocks && sum + block_sum[b] <= u * total) sum += block_sum[b++];
+      while (b + 1 < blocks && sum + block_sum[b] <= u * mass) sum += block_sum[b++];
       while (block_sum[b] == 0) --b;  // rounding can lead past the last block with any mass
-      const int64_t first = b * kBlock, n = std::min(kBlock, p.vocab - first);
-      weigh(logits + first, n, top, inverse_temperature, weight.data());
-      for (int64_t i = 0; i < n; ++i) {
-        if (weight[i] == 0) continue;
-        id = first + i;  // the last one with any mass stays when rounding leads past the block's end
-        sum += weight[i];
-        if (sum > u * total) break;
+      const int64_t first = b * kBlock, end = block_end(first, p.drawable);
+      weigh(first, end, weight.data());
+      for (int64_t i = first; i < end; ++i) {
+        if (weight[i - first] == 0) continue;
+        id = i;  // the last one with any mass stays when rounding leads past the block's end
+        sum += weight[i - first];
+        if (sum > u * mass) break;
       }
     }
   }
