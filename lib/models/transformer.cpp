@@ -2,6 +2,7 @@
 // The forward passes: packed (training, scoring, prefill) and one token a row (decode). All run the same layers over
 // the same tensors, so that sampling and training agree.
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <optional>
 

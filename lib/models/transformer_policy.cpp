@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // TransformerPolicy's life: from a folder or a seed, copies, and back to a folder.
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <fstream>
 #include <nlohmann/json.hpp>

@@ -2,6 +2,7 @@
 #include "lib/kernels/token_logprob/token_logprob.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
