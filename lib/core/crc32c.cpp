@@ -51,13 +51,16 @@ __attribute__((target("sse4.2"))) uint32_t update_sse42(uint32_t crc, const unsi
 
 }  // namespace
 
+uint32_t crc32c_portable(const void* data, size_t size, uint32_t crc) {
+  return ~update_tables(~crc, static_cast<const unsigned char*>(data), size);
+}
+
 uint32_t crc32c(const void* data, size_t size, uint32_t crc) {
-  const auto* bytes = static_cast<const unsigned char*>(data);
 #if defined(__x86_64__)
   static const bool has_instruction = __builtin_cpu_supports("sse4.2");
-  if (has_instruction) return ~update_sse42(~crc, bytes, size);
+  if (has_instruction) return ~update_sse42(~crc, static_cast<const unsigned char*>(data), size);
 #endif
-  return ~update_tables(~crc, bytes, size);
+  return crc32c_portable(data, size, crc);
 }
 
 }  // namespace plural::detail

@@ -12,6 +12,8 @@ namespace plural::detail {
 
 /// CRC-32C (Castagnoli) of `size` bytes, going on from `crc` (0 at the start).
 uint32_t crc32c(const void* data, size_t size, uint32_t crc = 0);
+/// The same without CPU instructions of its own.
+uint32_t crc32c_portable(const void* data, size_t size, uint32_t crc = 0);
 
 /// Flushes a folder's entries to disk; quietly does nothing where that is not supported.
 void sync_folder(const std::filesystem::path& folder);
