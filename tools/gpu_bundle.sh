@@ -21,7 +21,7 @@ python3 tools/gpu_bundle/list_tests.py "$work/ctest.json" > "$bundle/tests.json"
 programs=("$build/bin/plural")
 mapfile -t -O 1 programs < <(python3 -c 'import json, sys
 for test in json.load(open(sys.argv[1])): print(test["program"])' "$bundle/tests.json" | sort -u | sed "s|^|$build/bin/|")
-for bench in "$build"/bin/*_bench; do
+for bench in "$build"/bin/{model,generate,train_step}_bench; do
   [ -x "$bench" ] && programs+=("$bench")
 done
 module=$(find "$build" -name libplural_cuda.so | head -1)

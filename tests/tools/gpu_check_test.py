@@ -74,7 +74,7 @@ class GpuCheck(unittest.TestCase):
 
     def test_without_gpu_everything_is_skipped(self):
         self.add_test("a_test", '[ "$PLURAL_TEST_DEVICE" = cuda ] && exit 77')
-        self.program("x_bench", "exit 1")
+        self.program("generate_bench", "exit 1")
         done, result = self.check()
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(result["counts"], {"passed": 0, "failed": 0, "skipped": 3})
@@ -83,13 +83,13 @@ class GpuCheck(unittest.TestCase):
     def test_with_gpu_all_runs(self):
         self.gpu()
         self.add_test("a_test", '[[ $LD_LIBRARY_PATH == *torch/lib*gpu-bundle/lib* ]]')
-        self.program("x_bench", """echo words; echo '{"tokens_per_s": 7}'""")
+        self.program("generate_bench", """echo words; echo '{"tokens_per_s": 7}'""")
         done, result = self.check()
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(result["device"]["name"], "Some GPU")
         self.assertEqual([o["name"] for o in result["training"]], ["init", "sft", "rl", "generate"])
         self.assertEqual(result["training"][2]["metrics"], {"step": 3, "loss": 1.5})
-        self.assertEqual([o["numbers"] for o in result["benchmarks"]], [{"tokens_per_s": 7}] * 2)
+        self.assertEqual([o["numbers"] for o in result["benchmarks"]], [[{"tokens_per_s": 7}]] * 2)
 
     def test_failure_is_kept_with_its_output(self):
         self.gpu()

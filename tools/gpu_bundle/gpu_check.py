@@ -120,27 +120,47 @@ def run_training(work, environment):
     return outcomes
 
 
+def bench_arguments(model, dtype, quick):
+    """Program -> its arguments (benchmarks/*_bench.cpp)."""
+    prompts = DATA / "prompts.jsonl"
+    samples, tokens, repeats = (8, 16, 1) if quick else (64, 128, 4)
+    return {
+        "model_bench": [model, dtype, "cuda", repeats],
+        "generate_bench": [model, prompts, dtype, "cuda", samples, tokens, repeats],
+        "train_step_bench": [model, prompts, samples, tokens, repeats, dtype, "cuda"],
+    }
+
+
+def json_lines(text):
+    """The JSON objects among a program's output lines."""
+    objects = []
+    for line in text.splitlines():
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            objects.append(value)
+    return objects
+
+
 def run_benchmarks(work, environment, quick):
-    """Each prints one JSON object on its last line. The model has the size of SmolLM2-135M, with random weights."""
-    programs = sorted(BIN.glob("*_bench"))
-    if not programs:
-        return []
+    """Each prints JSON objects. The model has the size of SmolLM2-135M, with random weights."""
     model = work / "bench_model"
     made = make_model(model, DATA / "config.json", environment)
     if made["result"] != "passed":
         return [report("benchmark", "init", made)]
-    samples, tokens, repeats = ("8", "16", "1") if quick else ("64", "128", "4")
     outcomes = []
-    for program in programs:
-        for dtype in ("bfloat16", "float32"):
-            command = [program, model, DATA / "prompts.jsonl", samples, tokens, repeats, dtype, "cuda"]
-            outcome = run(command, environment, BENCH_LIMIT_S)
+    for dtype in ("bfloat16", "float32"):
+        for name, arguments in bench_arguments(model, dtype, quick).items():
+            if not (BIN / name).is_file():
+                continue
+            outcome = run([BIN / name, *arguments], environment, BENCH_LIMIT_S)
             if outcome["result"] == "passed":
-                try:
-                    outcome["numbers"] = json.loads(outcome["output"].strip().splitlines()[-1])
-                except (ValueError, IndexError):
+                outcome["numbers"] = json_lines(outcome["output"])
+                if not outcome["numbers"]:
                     outcome["result"] = "failed"
-            outcomes.append(report("benchmark", f"{program.name} {dtype}", outcome))
+            outcomes.append(report("benchmark", f"{name} {dtype}", outcome))
     return outcomes
 
 
