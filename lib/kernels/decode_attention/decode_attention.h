@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <span>
 
-#include "lib/kernels/types.h"
+#include "lib/kernels/decode_attention/decode_attention_raw.h"
 #include "plural/tensor.h"
 
 namespace plural::kernels {
@@ -34,36 +34,5 @@ struct DecodeAttentionInput {
 /// sums are in float32 (float64 for float64). The result of a row does not depend on the other rows, bit for
 /// bit. No gradient. Broken shapes throw CheckError.
 Tensor decode_attention(const DecodeAttentionInput& input);
-
-// ---------------------------------------------------------------------------------------------------
-// Raw form, shared by the twins.
-
-/// One row with its prefix resolved.
-struct DecodeAttentionRow {
-  const void* prefix_keys = nullptr;    ///< in: [Hkv, S, D]; may be null when prefix_length is 0
-  const void* prefix_values = nullptr;  ///< in: [Hkv, S, D]
-  int32_t prefix_length = 0;            ///< S
-  int32_t own_length = 0;               ///< T_r >= 1
-  int32_t slot = 0;
-};
-
-struct DecodeAttentionParams {
-  const void* query = nullptr;       ///< in: [R, H, D]
-  const void* own_keys = nullptr;    ///< in: [max_rows, Hkv, capacity, D]
-  const void* own_values = nullptr;  ///< in: [max_rows, Hkv, capacity, D]
-  void* out = nullptr;               ///< out: [R, H, D]
-  const DecodeAttentionRow* rows = nullptr;  ///< in: R entries, host memory for both twins
-  int64_t row_count = 0;   ///< R
-  int64_t heads = 0;       ///< H
-  int64_t kv_heads = 0;    ///< Hkv
-  int64_t head_size = 0;   ///< D
-  int64_t capacity = 0;
-  int64_t window = 0;      ///< 0 = off
-  double scale = 1.0;      ///< rounded to float32 except for float64
-  ElementType type = ElementType::kFloat32;
-  void* stream = nullptr;  ///< CUDA only: cudaStream_t
-};
-
-void decode_attention_cpu(const DecodeAttentionParams& params);
 
 }  // namespace plural::kernels
