@@ -46,10 +46,14 @@ void apply_override(ConfigNode& root, std::string_view assignment) {
   }
   relabel(value, mark);
 
+  const std::vector<std::string> path = split_path(assignment.substr(0, equals));
+  for (const std::string& part : path)
+    if (part.empty()) fail("the key has an empty part");
+
+  // Nothing is changed before the last failure: below the first new node everything is new.
   ConfigNode* node = &root;
   std::string walked;
-  for (const std::string& part : split_path(assignment.substr(0, equals))) {
-    if (part.empty()) fail("the key has an empty part");
+  for (const std::string& part : path) {
     if (node->kind == ConfigNode::Kind::kNull) {
       node->kind = ConfigNode::Kind::kMap;
       node->mark = mark;

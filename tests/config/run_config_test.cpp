@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plural/run_config.h"
+
+#include <cstdlib>
+
+#include "plural/error.h"
+#include "tests/support/catch.h"
+#include "tests/support/temp_dir.h"
+
+using namespace plural;
+using Catch::Contains;
+namespace fs = std::filesystem;
+
+namespace {
+
+const std::string kMinimal = "model: m\noutput: out\ndata: {train: d.jsonl}\nrewards: [coverage]\n";
+
+RunConfig read(const std::string& yaml) { return read_run_config(parse_yaml(yaml, "run.yaml")); }
+std::string error_of(const std::string& yaml) {
+  return thrown<InputError>([&] { read(yaml); });
+}
+fs::path source_dir() { return std::getenv("PLURAL_SOURCE_DIR"); }
+
+std::string table() {
+  std::string text = "| key | type | default | allowed | meaning |\n| --- | --- | --- | --- | --- |\n";
+  const auto cell = [](const std::string& value) {
+    std::string escaped;
+    for (char c : value) {
+      if (c == '|') escaped += '\\';
+      escaped += c;
+    }
+    return escaped;
+  };
+  for (const FieldDoc& doc : run_config_docs())
+    text += "| `" + doc.path + "` | " + doc.type + " | " + cell(doc.default_value) + " | " + cell(doc.range) + " | " + cell(doc.help) + " |\n";
+  return text;
+}
+
+}  // namespace
+
+TEST_CASE("a small configuration takes the defaults of every part") {
+  const RunConfig config = read(kMinimal);
+  CHECK(config.task == "rl");
+  CHECK(config.objective.aggregation == "dapo");
+  CHECK(config.advantage.name == "grpo");
+  CHECK(config.optimizer.beta2 == 0.99);
+  CHECK(config.sampling.max_new_tokens == 128);
+  CHECK(read("task: sft\nmodel: m\noutput: o\ndata: {train: d}\nsft: {num_answers: [1, 2]}").sft.num_answers ==
+        std::vector<int64_t>{1, 2});
+}
+
+TEST_CASE("rules across fields are reported with everything else") {
+  CHECK(error_of("task: rl\nsamples_per_prompt: 1\nseed: -1\n") ==
+        "run.yaml:1:1: missing key 'model' (Hugging Face folder of the starting model)\n"
+        "run.yaml:1:1: missing key 'output' (run folder)\n"
+        "run.yaml:1:1: missing key 'data.train' (training data, JSON Lines)\n"
+        "run.yaml:1:1: 'rewards': task 'rl' needs at least one reward, e.g. rewards: [{name: coverage}]\n"
+        "run.yaml:2:1: 'samples_per_prompt': advantage 'grpo' compares completions of one prompt: expected >= 2, got 1\n"
+        "run.yaml:3:7: 'seed': expected a whole number >= 0, got '-1'");
+  CHECK_THAT(error_of(kMinimal + "sampling: {temperature: 0}"), Contains("run.yaml:5:12: 'sampling.temperature'"));
+  CHECK_THAT(error_of(kMinimal + "reference: m2"), Contains("objective.kl_weight"));
+  CHECK_NOTHROW(read(kMinimal + "reference: m2\nobjective: {kl_weight: 0.1}"));
+  CHECK_THAT(error_of(kMinimal + "evaluation: {every: 5}"), Contains("evaluation.data"));
+  CHECK_THAT(error_of(kMinimal + "device: gpu"), Contains("cpu, cuda or cuda:N"));
+  CHECK_NOTHROW(read(kMinimal + "device: cuda:1"));
+  CHECK_THAT(error_of(kMinimal + "device: \"cuda:\""), Contains("'device'"));
+  CHECK_THAT(error_of(kMinimal + "optimizer: {warmup_steps: 500}"), Contains("500 steps of warm-up, but the run has 100"));
+  CHECK_THAT(error_of(kMinimal + "optimizer: {beta1: 1}"), Contains("optimizer.beta1"));
+  CHECK_THAT(error_of(kMinimal + "sft: {num_answers: []}"), Contains("sft.num_answers"));
+  CHECK_THAT(error_of(kMinimal + "task: grpo"), Contains("expected one of rl, sft"));
+}
+
+TEST_CASE("an owner's own checks are reported in the same message") {
+  const auto check = [](const RunConfig& config, ConfigReader& reader) {
+    if (config.format != "compact") reader.problem("format", "no such format");
+  };
+  const std::string text = thrown<InputError>([&] { read_run_config(parse_yaml("format: xml\n" + kMinimal + "stepz: 3", "run.yaml"), check); });
+  CHECK(text == "run.yaml:1:1: 'format': no such format\nrun.yaml:6:1: unknown key 'stepz' (did you mean 'steps'?)");
+}
+
+TEST_CASE("the resolved configuration reads back equal") {
+  const TempDir dir;
+  const auto file = dir.write("run.yaml", kMinimal + "advantage: {name: grpo, scale: none, std_floor: 1e-6}\nseed: 7\n");
+  const RunConfig config = load_run_config(file, {"objective.clip_high=0.3", "rewards.0={name: brier, weight: 2}"});
+  CHECK(config.objective.clip_high == 0.3);
+  CHECK(config.rewards.at(0).name == "brier");
+  const std::string text = dump(config);
+  const RunConfig back = load_run_config(dir.write("resolved.yaml", text));
+  CHECK(dump(back) == text);
+  CHECK((back.rewards == config.rewards));
+  CHECK((back.advantage == config.advantage));
+  CHECK(back.seed == 7);
+}
+
+TEST_CASE("the example configurations are valid") {
+  int found = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(source_dir() / "examples")) {
+    if (entry.path().extension() != ".yaml") continue;
+    INFO(entry.path().string());
+    CHECK_NOTHROW(load_run_config(entry.path()));
+    ++found;
+  }
+  CHECK(found >= 2);
+}
+
+TEST_CASE("the guide's table lists every key as it is") {
+  const fs::path guide = source_dir() / "docs/guides/configuration.md";
+  const std::string text = read_bytes(guide);
+  // PLURAL_UPDATE_DOCS=1 rewrites the table.
+  const size_t begin = text.find("| key |"), end = text.find("\n\n", begin);
+  REQUIRE(begin != std::string::npos);
+  const std::string rest = end == std::string::npos ? "" : text.substr(end + 1);
+  if (std::getenv("PLURAL_UPDATE_DOCS")) std::ofstream(guide) << text.substr(0, begin) << table() << rest;
+  CHECK(read_bytes(guide).find(table()) != std::string::npos);
+}
+
+TEST_CASE("paths expand home and variables, and nothing else") {
+  const auto get = [](std::string_view name) -> std::optional<std::string> {
+    if (name == "HOME") return "/home/me";
+    if (name == "PLURAL_HOME") return "/cache";
+    return std::nullopt;
+  };
+  CHECK(expand_path("~/a", get) == "/home/me/a");
+  CHECK(expand_path("~", get) == "/home/me");
+  CHECK(expand_path("${PLURAL_HOME}/b/${HOME}", get) == "/cache/b//home/me");
+  CHECK(expand_path("a~/$b", get) == "a~/$b");
+  CHECK(expand_path("~other/a", get) == "~other/a");
+  CHECK_THAT(thrown<InputError>([&] { expand_path("${NOPE}/x", get); }), Contains("NOPE is not set"));
+  CHECK_THAT(thrown<InputError>([&] { expand_path("${HOME", get); }), Contains("closing brace"));
+}
