@@ -2,6 +2,7 @@
 // plural-oracle: reads reward and metric cases, one JSON object a line, and writes one line each:
 // {"case_id", "value"} or {"case_id", "error"}. It lets another implementation of the rules be compared with this one.
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include <cmath>
 #include <iostream>
@@ -37,7 +38,10 @@ ConfigNode scalar(const std::string& text) {
 
 void set_option(ConfigNode& options, const std::string& key, const std::string& value) {
   options.kind = ConfigNode::Kind::kMap;
-  options.entries.push_back({key, {}, scalar(value)});
+  ConfigNode::Entry entry;
+  entry.key = key;
+  entry.value = scalar(value);
+  options.entries.push_back(std::move(entry));
 }
 
 std::vector<std::string> gold_of(const Json& c) { return c.at("gold").get<std::vector<std::string>>(); }

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/rewards/reward_fixture.h"
+
+using namespace plural::testing;
+
+TEST_CASE("accuracy needs the format and, in sets with confidences, different answers") {
+  const Scored scored(animals(), {write_set({{"cow", "0.5"}, {"dog", "0.5"}, {"ant", "0.5"}}),
+                                  write_set({{"dog", "0.5"}, {"dog", "0.5"}, {"ant", "0.5"}}),
+                                  write_set({{"dog", "2"}, {"cat", "0.5"}, {"ant", "0.5"}}),
+                                  write_set({{"bee", "0.5"}, {"cow", "0.5"}, {"ant", "0.5"}})});
+  check_close(scored.rows("accuracy"), {1, 0, 0, 0});
+  check_close(scored.rows("accuracy", "{enforce_uniqueness: never}"), {1, 1, 0, 0});
+}
+
+TEST_CASE("accuracy counts different correct answers out of K") {
+  const Scored scored(animals(), {write_set({{"cat", "0.5"}, {"house cat", "0.5"}, {"ant", "0.5"}}),
+                                  write_set({{"cat", "0.5"}, {"CAT", "0.5"}, {"dog", "0.5"}})});
+  check_close(scored.rows("accuracy", "{more_than_one_correctness_point: true}"), {2.0 / 3, 0});
+  check_close(scored.rows("accuracy", "{more_than_one_correctness_point: true, enforce_uniqueness: never}"),
+              {2.0 / 3, 2.0 / 3});
+}
+
+TEST_CASE("accuracy does not enforce uniqueness in formats without confidences unless told to") {
+  const std::string twice = "<think>x</think><answer1>cat</answer1><answer2>cat</answer2>";
+  const Scored scored(animals(), {twice}, 2, "multi_answer_rlvr");
+  check_close(scored.rows("accuracy"), {1});
+  check_close(scored.rows("accuracy", "{enforce_uniqueness: always}"), {0});
+}

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/rewards/reward_fixture.h"
+
+using namespace plural::testing;
+
+namespace {
+const char* const kOpen = "{sum_at_most_one: false, require_unique: false}";
+}
+
+TEST_CASE("brier is 1 minus the mean squared error of the confidences") {
+  const Scored scored(animals(), {write_set({{"cat", "0.6"}, {"cow", "0.3"}, {"dog", "0.1"}})});
+  const auto out = scored.score("brier");
+  // (0.6-1)^2 = 0.16, 0.3^2 = 0.09, (0.1-1)^2 = 0.81; sum 1.06.
+  check_close(Scored::values(out.row), {1 - 1.06 / 3});
+  check_close(Scored::values(out.per_answer), {-0.16 / 3, -0.09 / 3, -0.81 / 3});
+}
+
+TEST_CASE("brier is gated") {
+  const Scored scored(animals(), {write_set({{"cat", "1"}, {"dog", "1"}, {"cow", "0"}}),    // sums to 2
+                                  write_set({{"cat", "1"}, {"Cat", "0"}, {"cow", "0"}}),    // repeats cat
+                                  write_set({{"cat", "1"}, {"dog", "1"}, {"cow", ""}}),     // no third confidence
+                                  ""});
+  check_close(scored.rows("brier"), {0, 0, 0, 0});
+  check_close(scored.rows("brier", kOpen), {1, 1 - 1.0 / 3, 0, 0});
+  // Without the format gate a missing confidence is the worst forecast of its slot only.
+  check_close(scored.rows("brier", "{sum_at_most_one: false, require_unique: false, require_format: false}"),
+              {1, 1 - 1.0 / 3, 1 - 1.0 / 3, 0});
+}
+
+TEST_CASE("brier: a repeated hit is correct or wrong as configured") {
+  const Scored scored(animals(), {write_set({{"cat", "1"}, {"house cat", "1"}, {"cow", "0"}})});
+  check_close(scored.rows("brier", "{sum_at_most_one: false}"), {1});
+  check_close(scored.rows("brier", "{sum_at_most_one: false, duplicates: wrong}"), {1 - 1.0 / 3});
+}
+
+TEST_CASE("brier: row = 1 + the sum of the answers' parts, also where it is gated") {
+  const Scored scored(animals(), {write_set({{"cat", "0.6"}, {"cow", "0.3"}, {"dog", "0.1"}}), ""});
+  const auto out = scored.score("brier");
+  check_close(Scored::values(1 + out.per_answer.sum(1)), Scored::values(out.row));
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// What every registered reward must keep, whatever it computes.
+#include "tests/rewards/reward_fixture.h"
+
+using namespace plural;
+using namespace plural::testing;
+
+namespace {
+
+const std::vector<std::string>& soup() {
+  static const std::vector<std::string> rows = {
+      write_set({{"cat", "0.3"}, {"dog", "0.3"}, {"owl", "0.3"}}),
+      write_set({{"cat", "0.9"}, {"cat", "0.9"}, {"ant", "0.1"}}),
+      write_set({{"cat", "x"}, {"", "-1"}}),
+      "",
+      "<answer1><answer1>",
+      "<answer3>cat</answer3><confidence3>1</confidence3>",
+      std::string("\xff\xfe<answer1>\x80</answer1>\0", 24)};
+  return rows;
+}
+
+void check_equal(const Tensor& a, const Tensor& b) {
+  REQUIRE(a.defined() == b.defined());
+  if (a.defined()) CHECK(at::equal(a, b));
+}
+
+}  // namespace
+
+TEST_CASE("every reward: shapes, device, range, determinism, and rows that do not see each other") {
+  const Registry<Reward> registry = builtin_rewards();
+  REQUIRE(registry.names().size() >= 12);
+  for (const int64_t k : {1, 3, 7}) {
+    const Scored all(animals(), soup(), k);
+    for (const std::string& name : registry.names()) {
+      INFO(name << " k " << k);
+      const auto reward = registry.make(name);
+      CHECK(reward->name() == name);
+      CHECK_FALSE(reward->formula().empty());
+      const RewardOutput out = reward->score(all.input());
+      const auto rows = static_cast<int64_t>(soup().size());
+      REQUIRE(out.row.sizes() == at::IntArrayRef({rows}));
+      CHECK(out.row.device() == all.answers.confidence.device());
+      CHECK(out.row.scalar_type() == at::kFloat);
+      CHECK(at::isfinite(out.row).all().item<bool>());
+      CHECK(out.row.min().item<double>() >= -1e-6);
+      CHECK(out.row.max().item<double>() <= 1 + 1e-6);
+      if (out.per_answer.defined()) REQUIRE(out.per_answer.sizes() == at::IntArrayRef({rows, k}));
+      const RewardOutput again = reward->score(all.input());
+      check_equal(out.row, again.row);
+      check_equal(out.per_answer, again.per_answer);
+      for (size_t b = 0; b < soup().size(); ++b) {
+        const Scored alone(animals(), {soup()[b]}, k);
+        const RewardOutput own = reward->score(alone.input());
+        check_equal(own.row[0], out.row[static_cast<int64_t>(b)]);
+        if (out.per_answer.defined()) check_equal(own.per_answer[0], out.per_answer[static_cast<int64_t>(b)]);
+      }
+    }
+  }
+}
+
+TEST_CASE("every reward documents its options and refuses unknown ones") {
+  const Registry<Reward> registry = builtin_rewards();
+  for (const auto& [name, entry] : registry.entries()) {
+    INFO(name);
+    CHECK_FALSE(entry.help.empty());
+    for (const FieldDoc& option : entry.options) CHECK_FALSE(option.help.empty());
+    CHECK_THROWS_AS(registry.make(name, parse_yaml("{no_such_option: 1}", "options")), InputError);
+  }
+  CHECK_THROWS_WITH(registry.make("covrage"), Catch::Contains("coverage"));
+}
+
+TEST_CASE("rewards of an empty batch are empty") {
+  const Scored none(animals(), {});
+  for (const std::string& name : builtin_rewards().names()) {
+    INFO(name);
+    CHECK(none.score(name).row.numel() == 0);
+  }
+}

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// Completions in the compact format, scored by a bundled reward, on the device of the test.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lib/core/format.h"
+#include "plural/config.h"
+#include "plural/reward.h"
+#include "tests/support/catch.h"
+#include "tests/support/device.h"
+
+namespace plural::testing {
+
+using Pair = std::pair<std::string, std::string>;  ///< answer and confidence as written
+
+/// "<answer1>a</answer1><confidence1>0.5</confidence1>..."; an empty confidence leaves its block out.
+inline std::string write_set(const std::vector<Pair>& pairs) {
+  std::string text;
+  for (size_t i = 0; i < pairs.size(); ++i) {
+    text += fmt::format("<answer{0}>{1}</answer{0}>", i + 1, pairs[i].first);
+    if (!pairs[i].second.empty()) text += fmt::format("<confidence{0}>{1}</confidence{0}>", i + 1, pairs[i].second);
+  }
+  return text;
+}
+
+/// One example, many completions.
+class Scored {
+ public:
+  Scored(std::vector<GoldAnswer> gold, std::vector<std::string> completions, int64_t k = 3,
+         const std::string& format = "compact", const std::string& matcher = "alias")
+      : completions_(std::move(completions)) {
+    example_.gold = std::move(gold);
+    std::vector<CompletionView> views;
+    for (const std::string& text : completions_) views.push_back({&example_, text, {}, k});
+    examples_.assign(completions_.size(), &example_);
+    answers = build_answer_batch(views, *make_answer_format(format), *make_matcher(matcher), nullptr, test_device());
+  }
+  RewardInput input() const { return {answers, examples_, completions_, 1, 0}; }
+  RewardOutput score(const std::string& name, const std::string& options = "{}") const {
+    return builtin_rewards().make(name, parse_yaml(options, "options"))->score(input());
+  }
+  std::vector<double> rows(const std::string& name, const std::string& options = "{}") const {
+    return values(score(name, options).row);
+  }
+  static std::vector<double> values(const Tensor& tensor) {
+    const Tensor flat = tensor.to(at::kCPU, at::kDouble).contiguous();
+    return {flat.data_ptr<double>(), flat.data_ptr<double>() + flat.numel()};
+  }
+
+  AnswerBatch answers;
+
+ private:
+  Example example_;
+  std::vector<std::string> completions_;
+  std::vector<const Example*> examples_;
+};
+
+inline void check_close(const std::vector<double>& found, const std::vector<double>& expected, double tolerance = 1e-6) {
+  REQUIRE(found.size() == expected.size());
+  for (size_t i = 0; i < found.size(); ++i) {
+    INFO("element " << i);
+    CHECK(found[i] == Approx(expected[i]).margin(tolerance));
+  }
+}
+
+/// Gold answers of the tests: cat (also "house cat"), dog, owl.
+inline std::vector<GoldAnswer> animals() {
+  return {{"cat", {"house cat"}, 2.0}, {"dog", {}, 1.0}, {"owl", {}, 1.0}};
+}
+
+}  // namespace plural::testing
