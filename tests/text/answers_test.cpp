@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plural/answers.h"
+
+#include <filesystem>
+
+#include "lib/core/format.h"
+#include "plural/error.h"
+#include "tests/support/catch.h"
+#include "tests/support/tiny_model.h"
+
+using namespace plural;
+
+namespace {
+
+AnswerSet parse(const std::string& format, const std::string& text, int64_t k) { return make_answer_format(format)->parse(text, k); }
+
+std::string slice(const std::string& text, Span span) {
+  return text.substr(static_cast<size_t>(span.begin), static_cast<size_t>(span.end - span.begin));
+}
+
+}  // namespace
+
+TEST_CASE("a compact set: texts, confidences, byte spans") {
+  const std::string text = "Sure: <answer1> The Cat </answer1><confidence1>0.25</confidence1>\n<answer2>dog</answer2> <confidence2> 1 </confidence2>";
+  const AnswerSet set = parse("compact", text, 2);
+  REQUIRE(set.format_ok);
+  REQUIRE(set.answers.size() == 2);
+  CHECK(set.problem.empty());
+  CHECK(set.extracted);
+  CHECK(set.paired);
+  CHECK(set.answers[0].text == "The Cat");
+  CHECK(set.answers[0].normal == "cat");
+  CHECK(set.answers[0].confidence == 0.25);
+  CHECK(slice(text, set.answers[0].answer_bytes) == "<answer1> The Cat </answer1>");
+  CHECK(slice(text, set.answers[0].confidence_bytes) == "<confidence1>0.25</confidence1>");
+  CHECK(slice(text, set.answers[1].answer_bytes) == "<answer2>dog</answer2>");
+  CHECK(slice(text, set.answers[1].confidence_bytes) == "<confidence2> 1 </confidence2>");
+}
+
+TEST_CASE("what breaks a compact set, and how it is told") {
+  const std::pair<const char*, const char*> cases[] = {
+      {"", "no <answer1>"},
+      {"<answer1>a1</answer1><confidence1>1</confidence1>", "no <answer2>"},
+      {"<answer1>a1</answer1><answer2>b</answer2><confidence1>1</confidence1><confidence2>0</confidence2>", "out of order"},
+      {"<answer2>b</answer2><confidence2>0</confidence2><answer1>a1</answer1><confidence1>1</confidence1>", "out of order"},
+      {"<answer1>a1</answer1><confidence1>1</confidence1><answer2> </answer2><confidence2>0</confidence2>", "answer 2 is empty"},
+      {"<answer1>a1</answer1><confidence1>1</confidence1><answer2>b</answer2>", "no <confidence2>"},
+      {"<answer1>a1</answer1><confidence1>1.01</confidence1><answer2>b</answer2><confidence2>0</confidence2>", "confidence 1 is no number"},
+      {"<answer1>a1</answer1><confidence1>1</confidence1><answer2>b</answer2><confidence2>0</confidence2><answer3>c</answer3>", "beyond"},
+      {"<answer1>a1</answer1><answer1>x</answer1><confidence1>1</confidence1><answer2>b</answer2><confidence2>0</confidence2>", "repeated"},
+      {"<Answer1>a1</Answer1><confidence1>1</confidence1>", "no <answer1>"},
+  };
+  for (const auto& [text, problem] : cases) {
+    INFO(text);
+    const AnswerSet set = parse("compact", text, 2);
+    CHECK_FALSE(set.format_ok);
+    CHECK_THAT(set.problem, Catch::Contains(problem));
+  }
+}
+
+TEST_CASE("think formats read after the last closing think tag") {
+  const std::string think = "<think>maybe <answer1>draft</answer1></think>";
+  const std::string body = "<answer1>x</answer1><confidence1>0.5</confidence1><answer2>y</answer2><confidence2>0.5</confidence2>";
+  CHECK(parse("multi_answer_no_analysis", think + body, 2).format_ok);
+  CHECK(parse("multi_answer_no_analysis", think + body, 2).answers[0].text == "x");
+  CHECK_FALSE(parse("multi_answer", think + body, 2).format_ok);
+  CHECK(parse("multi_answer", think + body + "<analysis></analysis>", 2).format_ok);
+  // Split layout: order does not matter there.
+  CHECK(parse("multi_answer_no_analysis", "<think>t</think><confidence2>0</confidence2><answer2>y</answer2><answer1>x</answer1><confidence1>1</confidence1>", 2).format_ok);
+  CHECK_FALSE(parse("multi_answer_no_analysis", body, 2).format_ok);
+  CHECK_FALSE(parse("multi_answer_no_analysis", "<think> </think>" + body, 2).format_ok);
+  CHECK_FALSE(parse("multi_answer_no_analysis", body + "<think>late</think>", 2).format_ok);
+  CHECK_FALSE(parse("multi_answer_no_analysis", "<think>a<think>b</think>" + body, 2).format_ok);
+}
+
+TEST_CASE("RLVR sets are in order; formats of one answer take the last plain blocks") {
+  CHECK(parse("multi_answer_rlvr", "<think>t</think><answer1>x</answer1><answer2>y</answer2>", 2).format_ok);
+  CHECK_FALSE(parse("multi_answer_rlvr", "<think>t</think><answer2>y</answer2><answer1>x</answer1>", 2).format_ok);
+  const AnswerSet one = parse("rlcr_single_answer",
+                              "<think>t</think><answer>x</answer><answer>y</answer><analysis>z</analysis><confidence>2</confidence><confidence>0.5</confidence>", 7);
+  REQUIRE(one.format_ok);
+  REQUIRE(one.answers.size() == 1);
+  CHECK(one.answers[0].text == "y");
+  CHECK(one.answers[0].confidence == 0.5);
+  CHECK(parse("ta", "<think></think><answer>x</answer>", 1).format_ok);
+  CHECK_FALSE(parse("tac", "<think></think><answer>x</answer>", 1).format_ok);
+  CHECK_FALSE(parse("tabc", "<think></think><answer>x</answer><confidence>1</confidence>", 1).format_ok);
+}
+
+TEST_CASE("a set of one may use numbered or plain tags in think formats") {
+  CHECK(parse("multi_answer_no_analysis", "<think>t</think><answer1>x</answer1><confidence1>1</confidence1>", 1).format_ok);
+  CHECK(parse("multi_answer_no_analysis", "<think>t</think><answer>x</answer><confidence>1</confidence>", 1).format_ok);
+  CHECK_FALSE(parse("compact", "<answer>x</answer><confidence>1</confidence>", 1).format_ok);
+}
+
+TEST_CASE("names: any case, unknown ones list what there is; k is at least 1") {
+  CHECK(make_answer_format("Multi_Answer")->name() == "multi_answer");
+  CHECK_THROWS_AS(make_answer_format("multi-answer"), InputError);
+  CHECK_THROWS_WITH(make_answer_format("nope"), Catch::Contains("compact") && Catch::Contains("tbac"));
+  CHECK_THROWS_AS(make_answer_format("compact")->parse("", 0), CheckError);
+}
+
+TEST_CASE("what render writes, parse reads back") {
+  const std::vector<StatedAnswer> answers = {{"ice cream", 0.35}, {"caf\u00e9 \u2603", 1.0}, {"<b>&", 1e-7}, {"4", 0}, {"five", 0.1}};
+  for (const std::string& name : answer_format_names()) {
+    const auto format = make_answer_format(name);
+    for (size_t k = 1; k <= (format->single() ? 1 : answers.size()); ++k) {
+      INFO(name << " k " << k);
+      const std::string text = format->render({answers.data(), k});
+      const AnswerSet set = format->parse(text, static_cast<int64_t>(k));
+      INFO(text);
+      CHECK(set.problem == "");
+      REQUIRE(set.answers.size() == k);
+      for (size_t i = 0; i < k; ++i) {
+        CHECK(set.answers[i].text == answers[i].text);
+        if (format->has_confidences()) CHECK(set.answers[i].confidence == answers[i].confidence);
+      }
+    }
+    CHECK_THROWS_AS(format->render({}), InputError);
+    const StatedAnswer bad[] = {{" ", 0.5}, {"x</answer1>", 0.5}, {"x", 1.5}};
+    CHECK_THROWS_AS(format->render({bad, 1}), InputError);
+    CHECK_THROWS_AS(format->render({bad + 1, 1}), InputError);
+    if (format->has_confidences()) CHECK_THROWS_AS(format->render({bad + 2, 1}), InputError);
+  }
+}
+
+TEST_CASE("instructions name the tags and the number of answers") {
+  for (const std::string& name : answer_format_names()) {
+    const auto format = make_answer_format(name);
+    const std::string text = format->instruction(3);
+    INFO(text);
+    CHECK_THAT(text, Catch::Contains(format->single() ? "<answer>" : "<answer1>"));
+    CHECK((text.find("<confidence") != std::string::npos) == format->has_confidences());
+    if (!format->single()) CHECK_THAT(text, Catch::Contains("3"));
+    CHECK(text.size() < 250);
+  }
+  CHECK(make_answer_format("compact")->instruction(3) ==
+        "Give 3 different answers. Write each as <answer1>answer</answer1><confidence1>probability that it is correct, 0 to "
+        "1</confidence1>, numbered 1 to 3, and nothing else.");
+  const auto prompt = render_prompt({{"system", "s"}, {"user", "Name 2 birds."}}, *make_answer_format("compact_rlvr"), 2);
+  REQUIRE(prompt.size() == 2);
+  CHECK_THAT(prompt[1].content, Catch::StartsWith("Name 2 birds. Give 2 different answers."));
+}
+
+TEST_CASE("matchers") {
+  Example example;
+  example.gold = {{"t-shirt", {"tee"}, 1}, {"the", {}, 1}, {"evening gowns", {"t shirt"}, 1}};
+  const auto match = [&](const char* matcher, const char* text) {
+    Answer answer;
+    answer.text = text;
+    answer.normal = normal_form(text);
+    return make_matcher(matcher)->match(answer, example);
+  };
+  CHECK(match("normalised", "T-Shirt.") == 0);
+  CHECK(match("normalised", "tee") == -1);
+  CHECK(match("alias", "Tee!") == 0);
+  CHECK(match("alias", "an") == -1);  // an empty normal form matches nothing
+  CHECK(match("alias", "evening gown") == -1);
+  CHECK(match("word_set", "gown, evening") == 2);
+  CHECK(match("word_set", "t shirts") == 0);  // the first gold answer owns a spelling
+  CHECK_THROWS_WITH(make_matcher("fuzzy"), Catch::Contains("word_set"));
+}
+
+TEST_CASE("a batch of sets as tensors") {
+  Example example;
+  example.gold = {{"cat", {"kitty"}, 3}, {"dog", {}, 1}};
+  Example other;
+  const std::string text = "<answer1>Kitty</answer1><confidence1>0.5</confidence1><answer2>cat</answer2><confidence2>7</confidence2><answer4>...</answer4>";
+  const CompletionView views[] = {{&example, text, {}, 4}, {&other, "<answer1>dog</answer1>", {}, 2}};
+  const AnswerBatch batch = build_answer_batch(views, *make_answer_format("compact"), *make_matcher("alias"), nullptr);
+  REQUIRE(batch.rows == 2);
+  REQUIRE(batch.slots == 4);
+  CHECK(at::equal(batch.present, at::tensor({1, 1, 0, 1, 1, 0, 0, 0}).view({2, 4}).to(at::kBool)));
+  CHECK(at::equal(batch.match, at::tensor({0, 0, -1, -1, -1, -1, -1, -1}).view({2, 4}).to(at::kLong)));
+  CHECK(at::equal(batch.key, at::tensor({0, 1, -1, -1, 0, -1, -1, -1}).view({2, 4}).to(at::kLong)));
+  CHECK(at::equal(batch.confidence, at::tensor({0.5, 1., 0., 0., 0., 0., 0., 0.}).view({2, 4}).to(at::kFloat)));
+  CHECK(at::equal(batch.confidence_ok, at::tensor({1, 0, 0, 0, 0, 0, 0, 0}).view({2, 4}).to(at::kBool)));
+  CHECK(at::equal(batch.correct(), at::tensor({1., 1., 0., 0., 0., 0., 0., 0.}).view({2, 4}).to(at::kFloat)));
+  CHECK(at::equal(batch.first_hit(), at::tensor({1., 0., 0., 0., 0., 0., 0., 0.}).view({2, 4}).to(at::kFloat)));
+  CHECK(at::equal(batch.k, at::tensor({4, 2}).to(at::kLong)));
+  CHECK(at::equal(batch.gold_count, at::tensor({2, 0}).to(at::kLong)));
+  CHECK(at::equal(batch.gold_weight, at::tensor({0.75, 0.25, 0., 0.}).view({2, 2}).to(at::kFloat)));
+  CHECK(batch.sets.size() == 2);
+}
+
+TEST_CASE("answer spans over token ids are byte-exact, whatever the tokens") {
+  const auto dir = std::filesystem::temp_directory_path() / "plural_answers_test";
+  write_tiny_model_files(dir);
+  const Tokenizer tokenizer = Tokenizer::load(dir);
+  std::filesystem::remove_all(dir);
+  const std::string text = "Oh: <answer1>caf\u00e9</answer1><confidence1>0.5</confidence1> <answer2>dog</answer2><confidence2>1</confidence2>";
+  std::vector<TokenId> ids = tokenizer.encode(text);
+  const auto end = tokenizer.id_of("<|im_end|>");
+  REQUIRE(end.has_value());
+  ids.push_back(*end);  // special tokens are not part of the text
+  Example example;
+  const CompletionView view{&example, text, ids, 2};
+  const AnswerBatch batch = build_answer_batch({&view, 1}, *make_answer_format("compact"), *make_matcher("alias"), &tokenizer);
+  const auto covered = [&](const Tensor& spans, int64_t slot) {
+    const auto begin = static_cast<size_t>(spans[0][slot][0].item<int64_t>());
+    const auto stop = static_cast<size_t>(spans[0][slot][1].item<int64_t>());
+    return tokenizer.decode(std::span(ids).subspan(begin, stop - begin));
+  };
+  CHECK(covered(batch.answer_span, 0) == "<answer1>caf\u00e9</answer1>");
+  CHECK(covered(batch.confidence_span, 0) == "<confidence1>0.5</confidence1>");
+  CHECK(covered(batch.answer_span, 1) == "<answer2>dog</answer2>");
+  CHECK(covered(batch.confidence_span, 1) == "<confidence2>1</confidence2>");
+  CHECK(batch.length[0].item<int64_t>() == static_cast<int64_t>(ids.size()));
+
+  // Byte tokens: the range of any bytes is the range itself, and nothing past the end.
+  CHECK(token_span(tokenizer, ids, {3, 8}) == Span{3, 8});
+  CHECK(token_span(tokenizer, ids, {5, 5}).empty());
+  CHECK(token_span(tokenizer, ids, {100000, 100001}).empty());
+}
