@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The sub-commands of `plural`, one file each. Each function adds its command to `app`; when the user picks
-// it, its callback runs and stores the exit code in `*exit_code`. Failures are exceptions; main maps them.
+// The sub-commands of `plural`, one file each. Each function adds its command to `app`; when the
+// user picks it, its callback runs and stores the exit code in `*exit_code`. Failures are
+// exceptions; main maps them.
 #pragma once
 
 #include <CLI/CLI.hpp>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // plural config: every key of a training configuration, or a check of a file.
-#include <cstdio>
+#include <algorithm>
 #include <memory>
 #include <string>
 
@@ -8,6 +8,8 @@
 #include "app/line_io.h"
 #include "app/run_config_file.h"
 #include "lib/core/format.h"
+#include "plural/advantage.h"
+#include "plural/reward.h"
 #include "plural/run_config.h"
 
 namespace plural::app {
@@ -19,16 +21,51 @@ struct ConfigArgs {
   std::vector<std::string> overrides;
 };
 
-/// One block a key: name, type, default, range, meaning.
+std::string key_block(const FieldDoc& doc) {
+  return fmt::format("{:<34} {:<22} default {}{}\n{:<34} {}\n", doc.path, doc.type,
+                     doc.default_value.empty() ? "(none)" : doc.default_value,
+                     doc.range.empty() ? "" : "; " + doc.range, "", doc.help);
+}
+
+template <class T>
+std::string part_list(const char* where, const Registry<T>& registry) {
+  std::string out;
+  for (const auto& [name, entry] : registry.entries()) {
+    out += fmt::format("\n{} {}  --  {}\n", where, name, entry.help);
+    for (const FieldDoc& doc : entry.options) out += key_block(doc);
+  }
+  return out;
+}
+
+/// One block a key: name, type, default, range, meaning; then the options of the parts that have a
+/// name.
 std::string key_list() {
   std::string out;
   for (const FieldDoc& doc : run_config_docs()) {
+    out += doc.type == "section" ? fmt::format("\n{}  --  {}\n", doc.path, doc.help)
+                                 : key_block(doc);
+  }
+  return out + part_list("rewards: name:", builtin_rewards()) +
+         part_list("advantage: name:", builtin_advantages());
+}
+
+/// The defaults as YAML that reads back, each key with its type, range and meaning.
+std::string commented_defaults() {
+  std::string out;
+  for (const FieldDoc& doc : run_config_docs()) {
+    const auto depth = static_cast<size_t>(std::count(doc.path.begin(), doc.path.end(), '.'));
+    const size_t dot = doc.path.rfind('.');
+    const std::string key = std::string(2 * depth, ' ') +
+                            doc.path.substr(dot == std::string::npos ? 0 : dot + 1) + ":";
     if (doc.type == "section") {
-      out += fmt::format("\n{}  --  {}\n", doc.path, doc.help);
+      out += fmt::format("{:<34} # {}\n", key, doc.help);
       continue;
     }
-    out += fmt::format("{:<34} {:<16} default {}{}\n{:<34} {}\n", doc.path, doc.type,
-                       doc.default_value.empty() ? "(none)" : doc.default_value, doc.range.empty() ? "" : "; " + doc.range, "", doc.help);
+    const bool required = doc.default_value == "(required)";
+    const std::string value = required ? "\"\"" : doc.default_value;
+    out += fmt::format("{:<34} # {}{}{}; {}\n", key + " " + value, doc.type,
+                       doc.range.empty() ? "" : ", " + doc.range, required ? ", required" : "",
+                       doc.help);
   }
   return out;
 }
@@ -39,7 +76,7 @@ int config(const ConfigArgs& args) {
     const RunConfig config = load_checked_config(args.check, args.overrides);
     out.write(fmt::format("{}: good (task {}, {} steps)", args.check, config.task, config.steps));
   } else {
-    std::string text = args.defaults ? dump(RunConfig{}) : key_list();
+    std::string text = args.defaults ? commented_defaults() : key_list();
     while (!text.empty() && text.back() == '\n') text.pop_back();
     out.write(text);
   }
@@ -51,13 +88,22 @@ int config(const ConfigArgs& args) {
 
 void add_config(CLI::App& app, int* exit_code) {
   auto args = std::make_shared<ConfigArgs>();
-  CLI::App* command = app.add_subcommand(
-      "config", "Lists every key of a training configuration with type, default, range and meaning, or checks a file");
-  auto* defaults = command->add_flag("--defaults", args->defaults, "print the defaults as YAML");
-  auto* check = command->add_option("--check", args->check, "check this YAML file; every problem is listed with its place");
+  CLI::App* command = app.add_subcommand("config",
+                                         "Lists every key of a training configuration with type, "
+                                         "default, range and meaning, or checks a file");
+  auto* defaults = command->add_flag("--defaults", args->defaults,
+                                     "print the defaults as YAML with comments");
+  auto* check = command->add_option("--check", args->check,
+                                    "check this YAML file; every problem is listed with its place");
   defaults->excludes(check);
-  command->add_option("--set", args->overrides, "with --check: override a key, a.b=value; may be repeated")->needs(check)->take_all();
-  command->add_option("--out", args->out, "write this file; - = standard output")->capture_default_str();
+  command
+      ->add_option("--set", args->overrides,
+                   "with --check: override a key, a.b=value; may be repeated")
+      ->needs(check)
+      ->take_all()
+      ->allow_extra_args(false);
+  command->add_option("--out", args->out, "write this file; - = standard output")
+      ->capture_default_str();
   command->callback([=] { *exit_code = config(*args); });
 }
 

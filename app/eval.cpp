@@ -38,29 +38,35 @@ RunConfig settings(const EvalArgs& args) {
 }
 
 /// Prompts must fit before hours of work start.
-void check_lengths(const eval::EvaluatorParts& parts, const std::string& file, int64_t k, int64_t context) {
+void check_lengths(const eval::EvaluatorParts& parts, const std::string& file, int64_t k,
+                   int64_t context) {
   for (const Example& example : parts.examples) {
     const auto size = static_cast<int64_t>(eval::evaluation_prompt(parts, example, k).size());
     if (size >= context) {
-      throw InputError(fmt::format("{}: example '{}' has {} prompt tokens, the model's context is {}; shorten or remove it", file,
-                                   example.id, size, context));
+      throw InputError(fmt::format(
+          "{}: example '{}' has {} prompt tokens, the model's context is {}; shorten or remove it",
+          file, example.id, size, context));
     }
   }
 }
 
 int evaluate(const EvalArgs& args) {
   const RunConfig config = settings(args);
-  const std::vector<int64_t> ks = args.num_answers.empty() ? std::vector<int64_t>{config.num_answers} : args.num_answers;
+  const std::vector<int64_t> ks = args.num_answers.empty()
+                                      ? std::vector<int64_t>{config.num_answers}
+                                      : args.num_answers;
   const auto format = make_answer_format(config.format);
   const auto matcher = make_matcher(config.matcher);
   std::vector<Example> examples = load_dataset(args.data);
   if (examples.empty()) throw InputError(fmt::format("--data {}: holds no examples", args.data));
-  if (args.limit > 0 && args.limit < static_cast<int64_t>(examples.size())) examples.resize(static_cast<size_t>(args.limit));
+  if (args.limit > 0 && args.limit < static_cast<int64_t>(examples.size()))
+    examples.resize(static_cast<size_t>(args.limit));
   LoadedModel model = load_model(args.model);
   auto engine = make_local_engine(*model.policy, model.tokenizer);
   engine->set_progress([](int64_t, int64_t, int64_t) { return !stop_token().stop_requested(); });
   const eval::EvaluatorParts parts{*engine, model.tokenizer, examples, *format, *matcher};
-  check_lengths(parts, args.data, *std::max_element(ks.begin(), ks.end()), model.policy->context_length());
+  check_lengths(parts, args.data, *std::max_element(ks.begin(), ks.end()),
+                model.policy->context_length());
 
   const auto run = [&](bool independent, const std::string& out, const std::string& title) {
     eval::EvaluatorOptions options;
@@ -73,22 +79,29 @@ int evaluate(const EvalArgs& args) {
     for (const int64_t k : ks) {
       options.num_answers = k;
       options.progress = [&](int64_t done, int64_t all) {
-        if (terminal) fmt::print(stderr, "\r\x1b[Keval{}  K {}  {}/{} prompts{}", independent ? " (independent)" : "", k, done, all, done == all ? "\n" : "");
+        if (terminal)
+          fmt::print(stderr, "\r\x1b[Keval{}  K {}  {}/{} prompts{}",
+                     independent ? " (independent)" : "", k, done, all, done == all ? "\n" : "");
       };
       evaluations.push_back(eval::evaluate_answers(parts, options));
       const MetricMap& m = evaluations.back().metrics;
       const auto value = [&](const char* name) { return m.contains(name) ? m.at(name) : 0.0; };
-      fmt::print(stderr, "{}K {}: format {:.3f}  coverage {:.3f}  unique {:.3f}  Brier {:.3f}  ECE {:.3f}\n",
-                 title.empty() ? "" : title + "  ", k, value("format_rate"), value("coverage"), value("unique"), value("brier"), value("ece"));
+      fmt::print(
+          stderr,
+          "{}K {}: format {:.3f}  coverage {:.3f}  unique {:.3f}  Brier {:.3f}  ECE {:.3f}\n",
+          title.empty() ? "" : title + "  ", k, value("format_rate"), value("coverage"),
+          value("unique"), value("brier"), value("ece"));
     }
     eval::write_evaluation(out, evaluations, options,
-                           {title, args.model.model, args.data, config.format, config.matcher, static_cast<int64_t>(examples.size())});
+                           {title, args.model.model, args.data, config.format, config.matcher,
+                            static_cast<int64_t>(examples.size())});
   };
 
   const std::filesystem::path out = args.out;
   run(args.mode == "independent", out, args.title);
   if (args.baseline == "independent") {
-    run(true, out / "evals" / "independent", args.title.empty() ? "independent samples" : args.title + ", independent samples");
+    run(true, out / "evals" / "independent",
+        args.title.empty() ? "independent samples" : args.title + ", independent samples");
   }
   const eval::Report report = eval::write_report(out);
   fmt::print(stderr, "plural: wrote {}\n", report.page.string());
@@ -99,28 +112,48 @@ int evaluate(const EvalArgs& args) {
 
 void add_eval(CLI::App& app, int* exit_code) {
   auto args = std::make_shared<EvalArgs>();
-  CLI::App* command = app.add_subcommand("eval", "Evaluates a model on a data set: metrics.json, samples.jsonl, report.html");
+  CLI::App* command = app.add_subcommand(
+      "eval", "Evaluates a model on a data set: metrics.json, samples.jsonl, report.html");
   add_model_options(*command, &args->model);
   command->add_option("--data,--in", args->data, "data set, JSON Lines")->required();
   command->add_option("--out", args->out, "folder to write")->required();
-  auto* config = command->add_option("--config", args->config, "take format, K, matcher and sampling from this training configuration");
-  command->add_option("--set", args->overrides, "override a key of the configuration: a.b=value")->needs(config)->take_all()->allow_extra_args(false);
+  auto* config = command->add_option(
+      "--config", args->config,
+      "take format, K, matcher and sampling from this training configuration");
+  command->add_option("--set", args->overrides, "override a key of the configuration: a.b=value")
+      ->needs(config)
+      ->take_all()
+      ->allow_extra_args(false);
   command->add_option("--title", args->title, "name of this evaluation in reports");
-  command->add_option("--num-answers", args->num_answers, "K, answers asked for; several (3,1,2,4,5) give coverage by K, the first one "
-                                                          "is the main one")
+  command
+      ->add_option("--num-answers", args->num_answers,
+                   "K, answers asked for; several (3,1,2,4,5) give coverage by K, the first one "
+                   "is the main one")
       ->delimiter(',')
       ->check(CLI::Range(1, 1000));
-  command->add_option("--format", args->format, "answer format (default compact)")->check(CLI::IsMember(answer_format_names()));
+  command->add_option("--format", args->format, "answer format (default compact)")
+      ->check(CLI::IsMember(answer_format_names()));
   command->add_option("--matcher", args->matcher, "what makes an answer correct (default alias)");
-  command->add_option("--mode", args->mode, "set: one completion of K answers; independent: K completions of one answer each")
+  command
+      ->add_option(
+          "--mode", args->mode,
+          "set: one completion of K answers; independent: K completions of one answer each")
       ->check(CLI::IsMember({"set", "independent"}))
       ->capture_default_str();
-  command->add_option("--baseline", args->baseline, "also evaluate this baseline, into OUT/evals/independent")
+  command
+      ->add_option("--baseline", args->baseline,
+                   "also evaluate this baseline, into OUT/evals/independent")
       ->check(CLI::IsMember({"independent"}));
-  command->add_option("--samples", args->samples, "sets sampled for each prompt")->check(CLI::Range(1, 100000))->capture_default_str();
-  command->add_option("--limit", args->limit, "use only the first examples; 0 = all")->check(CLI::NonNegativeNumber)->capture_default_str();
-  command->add_option("--max-new-tokens", args->max_new_tokens, "longest completion")->check(CLI::Range(1, 1 << 24));
-  command->add_option("--temperature", args->temperature, "sampling temperature; 0 = greedy")->check(CLI::Range(0.0, 100.0));
+  command->add_option("--samples", args->samples, "sets sampled for each prompt")
+      ->check(CLI::Range(1, 100000))
+      ->capture_default_str();
+  command->add_option("--limit", args->limit, "use only the first examples; 0 = all")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command->add_option("--max-new-tokens", args->max_new_tokens, "longest completion")
+      ->check(CLI::Range(1, 1 << 24));
+  command->add_option("--temperature", args->temperature, "sampling temperature; 0 = greedy")
+      ->check(CLI::Range(0.0, 100.0));
   command->add_option("--seed", args->seed, "seed of the random streams")->capture_default_str();
   command->callback([=] { *exit_code = evaluate(*args); });
 }

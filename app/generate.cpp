@@ -25,8 +25,8 @@ struct GenerateArgs {
   size_t batch = 32;
 };
 
-std::vector<TokenId> encode_prompt(const GenerateArgs& args, const Tokenizer& tokenizer, const AnswerFormat& format,
-                                   const Json& object) {
+std::vector<TokenId> encode_prompt(const GenerateArgs& args, const Tokenizer& tokenizer,
+                                   const AnswerFormat& format, const Json& object) {
   if (args.raw) return tokenizer.encode(required_string(object, "prompt"), true);
   std::vector<Message> prompt = required_prompt(object, "prompt");
   if (args.num_answers > 0) prompt = render_prompt(prompt, format, args.num_answers);
@@ -51,8 +51,8 @@ int generate(const GenerateArgs& args) {
   const int64_t group = args.sampling.samples_per_prompt;
 
   return map_batches(args.io, args.batch, [&](std::vector<InputLine*>& lines) {
-    // Rows are keyed by the line's number, so results depend neither on --batch nor on bad lines in between;
-    // runs of consecutive usable lines go to the engine together.
+    // Rows are keyed by the line's number, so results depend neither on --batch nor on bad lines in
+    // between; runs of consecutive usable lines go to the engine together.
     std::vector<std::vector<Json>> results(lines.size());
     std::vector<std::vector<TokenId>> prompts;
     size_t first = 0;
@@ -62,7 +62,8 @@ int generate(const GenerateArgs& args) {
         const RolloutBatch batch = engine->generate(prompts, args.sampling, key);
         for (size_t row = 0; row < batch.rows.size(); ++row) {
           const size_t place = first + row / static_cast<size_t>(group);
-          results[place].push_back(output_line(*lines[place], static_cast<int64_t>(row) % group, batch.rows[row]));
+          results[place].push_back(
+              output_line(*lines[place], static_cast<int64_t>(row) % group, batch.rows[row]));
         }
       }
       prompts.clear();
@@ -71,12 +72,14 @@ int generate(const GenerateArgs& args) {
     for (size_t i = 0; i < lines.size(); ++i) {
       if (i > first && lines[i]->index != lines[i - 1]->index + 1) flush(i);
       try {
-        std::vector<TokenId> prompt = encode_prompt(args, model.tokenizer, *format, lines[i]->object);
+        std::vector<TokenId> prompt = encode_prompt(args, model.tokenizer, *format,
+                                                    lines[i]->object);
         const auto size = static_cast<int64_t>(prompt.size());
         if (size == 0) throw InputError("the prompt has no tokens");
         if (size >= model.policy->context_length()) {
-          throw InputError(fmt::format("the prompt has {} tokens, the model's context is {}: shorten it", size,
-                                       model.policy->context_length()));
+          throw InputError(
+              fmt::format("the prompt has {} tokens, the model's context is {}: shorten it", size,
+                          model.policy->context_length()));
         }
         prompts.push_back(std::move(prompt));
       } catch (const InputError& error) {
@@ -94,34 +97,49 @@ int generate(const GenerateArgs& args) {
 void add_generate(CLI::App& app, int* exit_code) {
   auto args = std::make_shared<GenerateArgs>();
   CLI::App* command = app.add_subcommand(
-      "generate", "Samples completions: {\"prompt\"} -> G lines {\"completion\", \"ids\", \"logprobs\", \"finish_reason\"}");
+      "generate",
+      "Samples completions: {\"prompt\"} -> G lines {\"completion\", \"ids\", \"logprobs\", "
+      "\"finish_reason\"}");
   add_model_options(*command, &args->model);
   add_io_options(*command, &args->io);
   SamplingOptions& sampling = args->sampling;
-  const CLI::Range at_least_one(1.0, 1e15);
-  command->add_option("--num-answers", args->num_answers, "ask for this many answers in one completion (adds the format's instruction)")
+  command
+      ->add_option("--num-answers", args->num_answers,
+                   "ask for this many answers in one completion (adds the format's instruction)")
       ->check(CLI::Range(1, 1000));
-  command->add_option("--format", args->format, "answer format")->check(CLI::IsMember(answer_format_names()))->capture_default_str();
+  command->add_option("--format", args->format, "answer format")
+      ->check(CLI::IsMember(answer_format_names()))
+      ->capture_default_str();
   command->add_option("-n,--samples", sampling.samples_per_prompt, "completions of each prompt (G)")
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();
-  command->add_option("--temperature", sampling.temperature, "0 = greedy")->check(CLI::Range(0.0, 100.0))->capture_default_str();
+  command->add_option("--temperature", sampling.temperature, "0 = greedy")
+      ->check(CLI::Range(0.0, 100.0))
+      ->capture_default_str();
   command->add_option("--top-k", sampling.top_k, "keep the k most likely tokens; 0 = off")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  command->add_option("--top-p", sampling.top_p, "keep the smallest set of tokens with this mass; 1 = off")
+  command
+      ->add_option("--top-p", sampling.top_p,
+                   "keep the smallest set of tokens with this mass; 1 = off")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
-  command->add_option("--min-p", sampling.min_p, "drop tokens below this share of the likeliest one; 0 = off")
+  command
+      ->add_option("--min-p", sampling.min_p,
+                   "drop tokens below this share of the likeliest one; 0 = off")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
   command->add_option("--max-new-tokens", sampling.max_new_tokens, "longest completion")
       ->check(CLI::Range(1, 1 << 24))
       ->capture_default_str();
-  command->add_option("--stop", sampling.stop, "string that ends a completion; may be repeated")->take_all();
+  command->add_option("--stop", sampling.stop, "string that ends a completion; may be repeated")
+      ->take_all()
+      ->allow_extra_args(false);
   command->add_option("--seed", args->seed, "seed of the random streams")->capture_default_str();
   command->add_flag("--raw", args->raw, "the prompt is plain text: no chat template");
-  command->add_option("--batch", args->batch, "prompts generated together; changes speed, never the result")
+  command
+      ->add_option("--batch", args->batch,
+                   "prompts generated together; changes speed, never the result")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
   command->callback([=] { *exit_code = generate(*args); });

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// JSON Lines in, JSON Lines out: what every filter-like sub-command shares. Order is kept, nothing is
-// dropped: a malformed line becomes {"error": "..."} in its place and the run goes on.
+// JSON Lines in, JSON Lines out: what every filter-like sub-command shares. Order is kept, nothing
+// is dropped: a malformed line becomes {"error": "..."} in its place and the run goes on.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -27,8 +27,8 @@ void add_io_options(CLI::App& command, IoPaths* paths);
 /// One line without a newline; bytes that are not UTF-8 become U+FFFD, non-finite numbers null.
 std::string to_line(const Json& value);
 
-/// A file or standard output, written line by line. Every failure to write (full disk, closed file) throws
-/// SystemError naming the path.
+/// A file or standard output, written line by line. Every failure to write (full disk, closed file)
+/// throws SystemError naming the path.
 class LineWriter {
  public:
   explicit LineWriter(const std::string& path);
@@ -51,9 +51,9 @@ class LineReader {
   ~LineReader();
   LineReader(const LineReader&) = delete;
   LineReader& operator=(const LineReader&) = delete;
-  bool next(std::string* line);      ///< false at the end; the newline is removed
+  bool next(std::string* line);               ///< false at the end; the newline is removed
   int64_t number() const { return number_; }  ///< 1-based number of the line read last
-  std::string place() const;         ///< "file:line"
+  std::string place() const;                  ///< "file:line"
 
  private:
   std::string path_;
@@ -71,17 +71,20 @@ struct InputLine {
   std::string error;  ///< not empty = unusable
 };
 
-/// Runs `handle` on each line that holds a JSON object and writes the lines it returns. InputError (and JSON
-/// type errors) of a line become its error line. `finish`, if given, makes the lines after the last one. Returns
-/// the exit code: 0, or 2 when a line was unusable.
-int map_lines(const IoPaths& paths, const std::function<std::vector<Json>(const InputLine&)>& handle,
+/// Runs `handle` on each line that holds a JSON object and writes the lines it returns. InputError
+/// (and JSON type errors) of a line become its error line. `finish`, if given, makes the lines
+/// after the last one. Returns the exit code: 0, or 2 when a line was unusable.
+int map_lines(const IoPaths& paths,
+              const std::function<std::vector<Json>(const InputLine&)>& handle,
               const std::function<std::vector<Json>()>& finish = {});
 
-/// The same with up to `batch` lines at a time, so that a model can work on them together. `handle` gets the
-/// usable lines and returns as many lists of output lines; it may set `error` of a line instead.
-int map_batches(const IoPaths& paths, size_t batch,
-                const std::function<std::vector<std::vector<Json>>(std::vector<InputLine*>&)>& handle,
-                const std::function<std::vector<Json>()>& finish = {});
+/// The same with up to `batch` lines at a time, so that a model can work on them together. `handle`
+/// gets the usable lines and returns as many lists of output lines; it may set `error` of a line
+/// instead.
+int map_batches(
+    const IoPaths& paths, size_t batch,
+    const std::function<std::vector<std::vector<Json>>(std::vector<InputLine*>&)>& handle,
+    const std::function<std::vector<Json>()>& finish = {});
 
 /// Field access with errors that name the field: throws InputError.
 const Json& required(const Json& object, const char* key);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The `plural` command. Exit codes: 0 success, 2 bad usage or bad input, 130 stopped by Ctrl-C, 1 anything else.
+// The `plural` command. Exit codes: 0 success, 2 bad usage or bad input, 130 stopped by Ctrl-C, 1
+// anything else.
 #include <c10/util/Exception.h>
 
 #include <CLI/CLI.hpp>
@@ -19,12 +20,15 @@ namespace {
 void complain(const std::string& message) { fmt::print(stderr, "plural: {}\n", message); }
 
 int run(int argc, char** argv) {
-  CLI::App app{"plural " PLURAL_VERSION ": post-training of language models that answer with sets", "plural"};
+  CLI::App app{"plural " PLURAL_VERSION ": post-training of language models that answer with sets",
+               "plural"};
   app.set_version_flag("--version", "plural " PLURAL_VERSION);
   app.require_subcommand(1);
   app.set_help_all_flag("--help-all", "Print the help of every command");
-  app.footer("Exit codes: 0 success, 2 bad usage or bad input, 130 stopped by Ctrl-C, 1 any other failure.\n"
-             "`plural COMMAND --help` tells more; docs/guides/commands.md has examples.");
+  app.footer(
+      "Exit codes: 0 success, 2 bad usage or bad input, 130 stopped by Ctrl-C, 1 any other "
+      "failure.\n"
+      "`plural COMMAND --help` tells more; docs/guides/commands.md has examples.");
   int exit_code = 0;
   add_train(app, &exit_code);
   add_eval(app, &exit_code);
@@ -43,7 +47,8 @@ int run(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : 2;
   }
   // Help, tables and reports go to standard output by printf: a full disk shows only here.
-  if (std::fflush(stdout) != 0) throw SystemError("standard output: cannot write (is the disk full?)");
+  if (std::fflush(stdout) != 0)
+    throw SystemError("standard output: cannot write (is the disk full?)");
   return exit_code;
 }
 
@@ -59,12 +64,16 @@ int main(int argc, char** argv) {
     complain(error.what());
     return error.exit_code();
   } catch (const c10::OutOfMemoryError& error) {
-    complain(fmt::format("out of memory: {}; use smaller batches (max_batch_tokens, prompts_per_step) or a smaller model",
-                         error.what_without_backtrace()));
+    complain(
+        fmt::format("out of memory: {}; use smaller batches (max_batch_tokens, prompts_per_step) "
+                    "or a smaller model",
+                    error.what_without_backtrace()));
   } catch (const c10::Error& error) {
     complain(fmt::format("LibTorch: {}", error.what_without_backtrace()));
   } catch (const std::bad_alloc&) {
-    complain("out of memory; use smaller batches (max_batch_tokens, prompts_per_step) or a smaller model");
+    complain(
+        "out of memory; use smaller batches (max_batch_tokens, prompts_per_step) or a smaller "
+        "model");
   } catch (const std::exception& error) {
     complain(fmt::format("internal error: {}", error.what()));
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading the YAML of a run as the command does: names are checked against what this program can build, and
-// paths may start with ~ or hold ${NAME}.
+// Reading the YAML of a run as the command does: names are checked against what this program can
+// build, and paths may start with ~ or hold ${NAME}.
 #pragma once
 
 #include <filesystem>
@@ -11,6 +11,7 @@
 
 namespace plural::app {
 
-RunConfig load_checked_config(const std::filesystem::path& file, const std::vector<std::string>& overrides);
+RunConfig load_checked_config(const std::filesystem::path& file,
+                              const std::vector<std::string>& overrides);
 
 }  // namespace plural::app

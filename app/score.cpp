@@ -68,7 +68,8 @@ int score(const ScoreArgs& args) {
     const RewardStack::Result result = rewards.score({batch, examples, {&completion, 1}});
 
     const AnswerSet& set = batch.sets.front();
-    Json answers = Json::array(), confidences = Json::array(), correct = Json::array(), parts = Json::object();
+    Json answers = Json::array(), confidences = Json::array(), correct = Json::array(),
+         parts = Json::object();
     for (const Json& answer : eval::answers_record(set, example, *matcher)) {
       answers.push_back(answer["text"]);
       confidences.push_back(answer["confidence"]);
@@ -98,15 +99,24 @@ int score(const ScoreArgs& args) {
 void add_score(CLI::App& app, int* exit_code) {
   auto args = std::make_shared<ScoreArgs>();
   CLI::App* command = app.add_subcommand(
-      "score", "Scores completions: {\"completion\", \"gold\", ...} -> {\"answers\", \"confidences\", \"correct\", \"format_ok\", "
-               "\"rewards\", \"total\", \"error\"}");
+      "score",
+      "Scores completions: {\"completion\", \"gold\", ...} -> {\"answers\", \"confidences\", "
+      "\"correct\", \"format_ok\", "
+      "\"rewards\", \"total\", \"error\"}");
   add_io_options(*command, &args->io);
-  auto* config = command->add_option("--config", args->config, "take format, K, matcher and rewards from this training configuration "
-                                                               "(default: rewards format + coverage + brier)");
-  command->add_option("--set", args->overrides, "override a key of the configuration: a.b=value")->needs(config)->take_all()->allow_extra_args(false);
-  command->add_option("--format", args->format, "answer format (default compact)")->check(CLI::IsMember(answer_format_names()));
+  auto* config = command->add_option(
+      "--config", args->config,
+      "take format, K, matcher and rewards from this training configuration "
+      "(default: rewards format + coverage + brier)");
+  command->add_option("--set", args->overrides, "override a key of the configuration: a.b=value")
+      ->needs(config)
+      ->take_all()
+      ->allow_extra_args(false);
+  command->add_option("--format", args->format, "answer format (default compact)")
+      ->check(CLI::IsMember(answer_format_names()));
   command->add_option("--matcher", args->matcher, "what makes an answer correct (default alias)");
-  command->add_option("--num-answers", args->num_answers, "K, answers asked for (default 3)")->check(CLI::Range(1, 1000));
+  command->add_option("--num-answers", args->num_answers, "K, answers asked for (default 3)")
+      ->check(CLI::Range(1, 1000));
   command->callback([=] { *exit_code = score(*args); });
 }
 

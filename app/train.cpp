@@ -28,7 +28,8 @@ std::string duration(double seconds) {
   return fmt::format("{}:{:02}", s / 60, s % 60);
 }
 
-/// One line on a terminal, rewritten at each step; elsewhere a line every ten seconds and at the end.
+/// One line on a terminal, rewritten at each step; elsewhere a line every ten seconds and at the
+/// end.
 class ProgressLine {
  public:
   void show(const RunProgress& progress) {
@@ -100,12 +101,17 @@ int train(const TrainArgs& args) {
   }
   line.end_line();
   if (!result.finished) {
-    fmt::print(stderr, "plural: stopped after step {} of {}; a checkpoint is in {}/checkpoints. Go on with:\n"
-               "  plural train {} {}--resume\n",
-               result.step, config.steps, config.output, args.config, override_text(args.overrides));
+    fmt::print(
+        stderr,
+        "plural: stopped after step {} of {}; {}. Go on with:\n  plural train {} {}--resume\n",
+        result.step, config.steps,
+        result.step > 0 ? fmt::format("the checkpoint is in {}/checkpoints", config.output)
+                        : "nothing was trained yet",
+        args.config, override_text(args.overrides));
     return 130;
   }
-  fmt::print(stderr, "plural: finished {} steps; the model is in {}\n", result.step, result.model.string());
+  fmt::print(stderr, "plural: finished {} steps; the model is in {}\n", result.step,
+             result.model.string());
   return 0;
 }
 
@@ -113,10 +119,16 @@ int train(const TrainArgs& args) {
 
 void add_train(CLI::App& app, int* exit_code) {
   auto args = std::make_shared<TrainArgs>();
-  CLI::App* command = app.add_subcommand("train", "Trains a model as a YAML file says (reinforcement learning or fine-tuning)");
-  command->add_option("CONFIG", args->config, "YAML file; `plural config` lists its keys")->required();
-  command->add_option("--set", args->overrides, "override a key: a.b=value; may be repeated")->take_all()->allow_extra_args(false);
-  command->add_flag("--resume", args->resume, "go on from the newest checkpoint of the output folder; a fresh start when there is none");
+  CLI::App* command = app.add_subcommand(
+      "train", "Trains a model as a YAML file says (reinforcement learning or fine-tuning)");
+  command->add_option("CONFIG", args->config, "YAML file; `plural config` lists its keys")
+      ->required();
+  command->add_option("--set", args->overrides, "override a key: a.b=value; may be repeated")
+      ->take_all()
+      ->allow_extra_args(false);
+  command->add_flag(
+      "--resume", args->resume,
+      "go on from the newest checkpoint of the output folder; a fresh start when there is none");
   command->callback([=] { *exit_code = train(*args); });
 }
 

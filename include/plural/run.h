@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A training run in a folder: builds the parts that a configuration names, trains, and keeps everything on
-// disk such that a killed run goes on bit for bit. This is `plural train` as a function.
+// A training run in a folder: builds the parts that a configuration names, trains, and keeps
+// everything on disk such that a killed run goes on bit for bit. This is `plural train` as a
+// function.
 #pragma once
 
 #include <atomic>
@@ -34,15 +35,15 @@ class StopToken {
 
 /// Where a run is, for a progress line.
 struct RunProgress {
-  int64_t step = 0;            ///< steps done
-  int64_t steps = 0;           ///< steps in all
-  double seconds_left = 0;     ///< estimate from the steps of this session
+  int64_t step = 0;                    ///< steps done
+  int64_t steps = 0;                   ///< steps in all
+  double seconds_left = 0;             ///< estimate from the steps of this session
   const MetricMap* metrics = nullptr;  ///< of the step just done
 };
 
 struct RunOptions {
-  bool resume = false;                    ///< go on from the newest good checkpoint of the output folder
-  StopToken stop;                         ///< asked between steps: then a checkpoint is written and the run ends
+  bool resume = false;  ///< go on from the newest good checkpoint of the output folder
+  StopToken stop;       ///< asked between steps: then a checkpoint is written and the run ends
   /// Text for people: the table of what a step holds, the reward formula, notes. May be empty.
   std::function<void(const std::string&)> message;
   /// After every step. May be empty.
@@ -50,20 +51,21 @@ struct RunOptions {
 };
 
 struct RunResult {
-  int64_t step = 0;         ///< steps done
-  bool finished = false;    ///< false: stopped early; --resume goes on
+  int64_t step = 0;             ///< steps done
+  bool finished = false;        ///< false: stopped early; --resume goes on
   std::filesystem::path model;  ///< the trained model's folder, when finished
 };
 
-/// Trains as `config` says, in the folder config.output. `rewards` holds the names that `rewards:` may use:
-/// builtin_rewards() and whatever the caller added. Throws InputError for unusable settings, data or models
-/// and for a folder that cannot be started or resumed in, SystemError when writing fails; what was finished
-/// before (metrics, samples, checkpoints) stays.
+/// Trains as `config` says, in the folder config.output. `rewards` holds the names that `rewards:`
+/// may use: builtin_rewards() and whatever the caller added. Throws InputError for unusable
+/// settings, data or models and for a folder that cannot be started or resumed in, SystemError when
+/// writing fails; what was finished before (metrics, samples, checkpoints) stays.
 RunResult run_training(const RunConfig& config, const RunOptions& options,
                        const Registry<Reward>& rewards = builtin_rewards());
 
 /// Throws InputError when `tokenizer` has ids that the model has no embedding for.
-void check_tokenizer_fits(const Tokenizer& tokenizer, const Policy& policy, const std::string& model_dir);
+void check_tokenizer_fits(const Tokenizer& tokenizer, const Policy& policy,
+                          const std::string& model_dir);
 
 /// SHA-256 of a file as 64 hexadecimal digits (data hashes of manifest.json).
 std::string sha256_file(const std::filesystem::path& file);

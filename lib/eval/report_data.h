@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a report shows, read from disk. Unreadable lines of logs are skipped: a killed run leaves a torn one.
+// What a report shows, read from disk. Unreadable lines of logs are skipped: a killed run leaves a
+// torn one.
 #pragma once
 
 #include <filesystem>
@@ -18,8 +19,8 @@ using Points = std::vector<std::pair<double, double>>;
 /// One evals/<name>/ folder.
 struct EvalData {
   std::string name, title;
-  nlohmann::json info;                    ///< metrics.json
-  std::vector<nlohmann::json> samples;    ///< samples.jsonl
+  nlohmann::json info;                  ///< metrics.json
+  std::vector<nlohmann::json> samples;  ///< samples.jsonl
   bool independent() const;
   double metric(const std::string& key) const;  ///< of the main K; NaN when absent
   std::vector<ReliabilityBar> bins() const;     ///< of the main K
@@ -28,11 +29,12 @@ struct EvalData {
 
 struct ReportData {
   std::filesystem::path dir;
-  nlohmann::json manifest;                 ///< null when absent
-  std::string config;                      ///< config.yaml as text
-  std::map<std::string, Points> curves;    ///< of metrics.jsonl, by name
+  nlohmann::json manifest;               ///< null when absent
+  std::string config;                    ///< config.yaml as text
+  std::map<std::string, Points> curves;  ///< of metrics.jsonl, by name
   std::vector<EvalData> evals;
-  std::vector<nlohmann::json> last_samples;  ///< rows of the last step, when there are no evaluations
+  std::vector<nlohmann::json> last_samples;  ///< rows of the last step, when there are no
+                                             ///< evaluations
   int64_t last_sample_step = 0;
 };
 

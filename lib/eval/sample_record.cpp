@@ -14,7 +14,8 @@ Json answers_record(const AnswerSet& answers, const Example& example, const Matc
   for (const Answer& answer : answers.answers) {
     const int64_t match = matcher.match(answer, example);
     // Two spellings of one gold answer are one answer as well.
-    const bool again = !answer.normal.empty() && (!seen.insert(matcher.key(answer)).second || (match >= 0 && hit.contains(match)));
+    const bool again = !answer.normal.empty() && (!seen.insert(matcher.key(answer)).second ||
+                                                  (match >= 0 && hit.contains(match)));
     if (match >= 0) hit.insert(match);
     list.push_back({{"text", answer.text},
                     {"confidence", answer.has_confidence ? Json(answer.confidence) : Json()},
@@ -27,7 +28,8 @@ Json answers_record(const AnswerSet& answers, const Example& example, const Matc
   return list;
 }
 
-Json sample_record(const Example& example, const Completion& completion, const AnswerSet& answers, const Matcher& matcher) {
+Json sample_record(const Example& example, const Completion& completion, const AnswerSet& answers,
+                   const Matcher& matcher) {
   Json gold = Json::array();
   for (const GoldAnswer& answer : example.gold) gold.push_back(answer.answer);
   return {{"id", example.id},
@@ -41,6 +43,8 @@ Json sample_record(const Example& example, const Completion& completion, const A
           {"gold", std::move(gold)}};
 }
 
-std::string json_line(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n"; }
+std::string json_line(const Json& value) {
+  return value.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
 
 }  // namespace plural::eval

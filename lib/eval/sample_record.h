@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A completion with its parsed answers as one JSON object: the lines of samples/*.jsonl and samples.jsonl.
+// A completion with its parsed answers as one JSON object: the lines of samples/*.jsonl and
+// samples.jsonl.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -10,14 +11,16 @@
 
 namespace plural::eval {
 
-/// {"id", "prompt", "completion", "tokens", "finish_reason", "format_ok", "problem", "answers": [{"text",
-/// "confidence" (null = none stated), "correct", "duplicate" (an earlier answer says the same), "match", "begin",
-/// "end" (bytes of the completion)}], "gold": [answers]}. The caller may add fields of its own.
-nlohmann::ordered_json sample_record(const Example& example, const Completion& completion, const AnswerSet& answers,
-                                     const Matcher& matcher);
+/// {"id", "prompt", "completion", "tokens", "finish_reason", "format_ok", "problem", "answers":
+/// [{"text", "confidence" (null = none stated), "correct", "duplicate" (an earlier answer says the
+/// same), "match", "begin", "end" (bytes of the completion)}], "gold": [answers]}. The caller may
+/// add fields of its own.
+nlohmann::ordered_json sample_record(const Example& example, const Completion& completion,
+                                     const AnswerSet& answers, const Matcher& matcher);
 
 /// The `answers` list of a record.
-nlohmann::ordered_json answers_record(const AnswerSet& answers, const Example& example, const Matcher& matcher);
+nlohmann::ordered_json answers_record(const AnswerSet& answers, const Example& example,
+                                      const Matcher& matcher);
 
 /// One line of a JSON Lines file, with its newline; invalid UTF-8 becomes U+FFFD.
 std::string json_line(const nlohmann::ordered_json& value);

@@ -16,7 +16,9 @@ constexpr double kWidth = 360, kHeight = 220, kLeft = 44, kRight = 12, kTop = 10
 /// A linear map from data to SVG units.
 struct Scale {
   double low, high, from, to;
-  double operator()(double value) const { return from + (value - low) / (high - low) * (to - from); }
+  double operator()(double value) const {
+    return from + (value - low) / (high - low) * (to - from);
+  }
 };
 
 std::string number(double value, bool percent) {
@@ -44,9 +46,11 @@ std::string legend(const std::vector<Series>& series) {
   for (const Series& s : series) {
     if (s.name.empty()) continue;
     ++named;
-    out += fmt::format("<span class=\"key\"><svg width=\"22\" height=\"10\" aria-hidden=\"true\"><line x1=\"1\" y1=\"5\" x2=\"21\" "
-                       "y2=\"5\" class=\"line c{}{}{}\"/></svg>{}</span>",
-                       s.color, s.dashed ? " dashed" : "", s.faint ? " faint" : "", html_escape(s.name));
+    out += fmt::format(
+        "<span class=\"key\"><svg width=\"22\" height=\"10\" aria-hidden=\"true\"><line x1=\"1\" "
+        "y1=\"5\" x2=\"21\" "
+        "y2=\"5\" class=\"line c{}{}{}\"/></svg>{}</span>",
+        s.color, s.dashed ? " dashed" : "", s.faint ? " faint" : "", html_escape(s.name));
   }
   return named > 1 ? "<div class=\"legend\">" + out + "</div>" : "";
 }
@@ -55,7 +59,8 @@ std::string polyline(const Series& s, const Scale& x, const Scale& y, bool perce
   std::string out, path;
   const auto close = [&] {
     if (!path.empty()) {
-      out += fmt::format("<path class=\"line c{}{}{}\" d=\"{}\"/>", s.color, s.dashed ? " dashed" : "", s.faint ? " faint" : "", path);
+      out += fmt::format("<path class=\"line c{}{}{}\" d=\"{}\"/>", s.color,
+                         s.dashed ? " dashed" : "", s.faint ? " faint" : "", path);
     }
     path.clear();
   };
@@ -70,8 +75,11 @@ std::string polyline(const Series& s, const Scale& x, const Scale& y, bool perce
   if (s.markers) {
     for (const auto& [px, py] : s.points) {
       if (!std::isfinite(py)) continue;
-      out += fmt::format("<circle class=\"dot c{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"4\"><title>{}{}: {}</title></circle>", s.color,
-                         x(px), y(py), s.name.empty() ? "" : html_escape(s.name) + ", ", number(px, false), number(py, percent));
+      out += fmt::format(
+          "<circle class=\"dot c{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"4\"><title>{}{}: "
+          "{}</title></circle>",
+          s.color, x(px), y(py), s.name.empty() ? "" : html_escape(s.name) + ", ",
+          number(px, false), number(py, percent));
     }
   }
   return out;
@@ -80,26 +88,32 @@ std::string polyline(const Series& s, const Scale& x, const Scale& y, bool perce
 std::string axes(const Scale& x, const Scale& y, const ChartOptions& options, double bottom) {
   std::string out;
   for (const double tick : axis_ticks(y.low, y.high, 4)) {
-    out += fmt::format("<line class=\"grid\" x1=\"{0}\" y1=\"{2:.1f}\" x2=\"{1}\" y2=\"{2:.1f}\"/><text class=\"tick\" "
-                       "x=\"{3}\" y=\"{4:.1f}\" text-anchor=\"end\">{5}</text>",
-                       kLeft, kWidth - kRight, y(tick), kLeft - 6, y(tick) + 4, number(tick, options.percent));
+    out += fmt::format(
+        "<line class=\"grid\" x1=\"{0}\" y1=\"{2:.1f}\" x2=\"{1}\" y2=\"{2:.1f}\"/><text "
+        "class=\"tick\" "
+        "x=\"{3}\" y=\"{4:.1f}\" text-anchor=\"end\">{5}</text>",
+        kLeft, kWidth - kRight, y(tick), kLeft - 6, y(tick) + 4, number(tick, options.percent));
   }
   for (const double tick : axis_ticks(x.low, x.high, 5)) {
     if (options.integer_x && tick != std::floor(tick)) continue;
-    out += fmt::format("<text class=\"tick\" x=\"{:.1f}\" y=\"{}\" text-anchor=\"middle\">{}</text>", x(tick), bottom + 15,
-                       number(tick, false));
+    out += fmt::format(
+        "<text class=\"tick\" x=\"{:.1f}\" y=\"{}\" text-anchor=\"middle\">{}</text>", x(tick),
+        bottom + 15, number(tick, false));
   }
-  out += fmt::format("<line class=\"axis\" x1=\"{0}\" y1=\"{2}\" x2=\"{1}\" y2=\"{2}\"/>", kLeft, kWidth - kRight, bottom);
+  out += fmt::format("<line class=\"axis\" x1=\"{0}\" y1=\"{2}\" x2=\"{1}\" y2=\"{2}\"/>", kLeft,
+                     kWidth - kRight, bottom);
   if (!options.x_label.empty()) {
-    out += fmt::format("<text class=\"label\" x=\"{}\" y=\"{}\" text-anchor=\"middle\">{}</text>", (kLeft + kWidth - kRight) / 2,
-                       bottom + 30, html_escape(options.x_label));
+    out += fmt::format("<text class=\"label\" x=\"{}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
+                       (kLeft + kWidth - kRight) / 2, bottom + 30, html_escape(options.x_label));
   }
   return out;
 }
 
-std::string figure(const std::string& title, const std::string& above, double height, const std::string& body) {
+std::string figure(const std::string& title, const std::string& above, double height,
+                   const std::string& body) {
   return fmt::format(
-      "<figure><figcaption>{}</figcaption>{}<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\">{}</svg></figure>\n",
+      "<figure><figcaption>{}</figcaption>{}<svg viewBox=\"0 0 {} {}\" role=\"img\" "
+      "aria-label=\"{}\">{}</svg></figure>\n",
       html_escape(title), above, kWidth, height, html_escape(title), body);
 }
 
@@ -110,10 +124,18 @@ std::string html_escape(std::string_view text) {
   out.reserve(text.size());
   for (const char c : text) {
     switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
       default:
         // Control characters other than newline and tab are not allowed in HTML.
         out += static_cast<unsigned char>(c) < 32 && c != '\n' && c != '\t' ? ' ' : c;
@@ -134,11 +156,13 @@ std::vector<double> axis_ticks(double low, double high, int count) {
     }
   }
   std::vector<double> ticks;
-  for (double i = std::ceil(low / step - 1e-9); i * step <= high + step * 1e-9; ++i) ticks.push_back(i == 0 ? 0 : i * step);
+  for (double i = std::ceil(low / step - 1e-9); i * step <= high + step * 1e-9; ++i)
+    ticks.push_back(i == 0 ? 0 : i * step);
   return ticks;
 }
 
-std::vector<std::pair<double, double>> running_mean(const std::vector<std::pair<double, double>>& points, size_t window) {
+std::vector<std::pair<double, double>> running_mean(
+    const std::vector<std::pair<double, double>>& points, size_t window) {
   std::vector<std::pair<double, double>> out;
   const size_t half = window / 2;
   for (size_t i = 0; i < points.size(); ++i) {
@@ -174,8 +198,8 @@ std::string line_chart(const std::vector<Series>& series, const ChartOptions& op
   return figure(options.title, legend(series), kHeight, body);
 }
 
-std::string reliability_diagram(const std::string& title, const std::vector<ReliabilityBar>& bins, const std::string& note,
-                                int color) {
+std::string reliability_diagram(const std::string& title, const std::vector<ReliabilityBar>& bins,
+                                const std::string& note, int color) {
   constexpr double kPlot = 236, kBars = 44, kGap = 44;
   constexpr double kTall = kPlot + kGap + kBars + 18;
   const Scale x{0, 1, kLeft + 6, kWidth - kRight - 6};
@@ -184,7 +208,9 @@ std::string reliability_diagram(const std::string& title, const std::vector<Reli
   options.x_label = "stated confidence";
   options.integer_x = false;
   std::string body = axes(x, y, options, kPlot);
-  body += fmt::format("<line class=\"diagonal\" x1=\"{:.1f}\" y1=\"{:.1f}\" x2=\"{:.1f}\" y2=\"{:.1f}\"/>", x(0), y(0), x(1), y(1));
+  body += fmt::format(
+      "<line class=\"diagonal\" x1=\"{:.1f}\" y1=\"{:.1f}\" x2=\"{:.1f}\" y2=\"{:.1f}\"/>", x(0),
+      y(0), x(1), y(1));
   Series line;
   line.color = color;
   double most = 0;
@@ -197,20 +223,29 @@ std::string reliability_diagram(const std::string& title, const std::vector<Reli
   const double base = kTall - 16;
   for (const ReliabilityBar& bin : bins) {
     if (bin.count <= 0) continue;
-    body += fmt::format("<circle class=\"dot c{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{:.1f}\"><title>stated {:.2f}, correct {:.2f}, "
-                        "{:.0f} answers</title></circle>",
-                        color, x(bin.confidence), y(bin.accuracy), 3 + 4 * std::sqrt(bin.count / most), bin.confidence, bin.accuracy,
-                        bin.count);
+    body += fmt::format(
+        "<circle class=\"dot c{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{:.1f}\"><title>stated {:.2f}, "
+        "correct {:.2f}, "
+        "{:.0f} answers</title></circle>",
+        color, x(bin.confidence), y(bin.accuracy), 3 + 4 * std::sqrt(bin.count / most),
+        bin.confidence, bin.accuracy, bin.count);
     const double tall = std::max(1.0, kBars * bin.count / most);
-    body += fmt::format("<rect class=\"bar c{}\" x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\"><title>{:.0f} answers "
-                        "stated in [{:.2f}, {:.2f}]</title></rect>",
-                        color, x(bin.low) + 1, base - tall, x(bin.high) - x(bin.low) - 2, tall, bin.count, bin.low, bin.high);
+    body += fmt::format(
+        "<rect class=\"bar c{}\" x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" "
+        "height=\"{:.1f}\"><title>{:.0f} answers "
+        "stated in [{:.2f}, {:.2f}]</title></rect>",
+        color, x(bin.low) + 1, base - tall, x(bin.high) - x(bin.low) - 2, tall, bin.count, bin.low,
+        bin.high);
   }
-  body += fmt::format("<line class=\"axis\" x1=\"{0}\" y1=\"{2}\" x2=\"{1}\" y2=\"{2}\"/><text class=\"tick\" x=\"{0}\" y=\"{3}\">"
-                      "answers in each bin (at most {4:.0f})</text>",
-                      kLeft, kWidth - kRight, base, base + 14, most);
-  body += fmt::format("<text class=\"label\" x=\"{}\" y=\"{}\">share correct</text>", kLeft + 10, kTop + 12);
-  return figure(title, note.empty() ? "" : "<div class=\"legend\">" + html_escape(note) + "</div>", kTall, body);
+  body += fmt::format(
+      "<line class=\"axis\" x1=\"{0}\" y1=\"{2}\" x2=\"{1}\" y2=\"{2}\"/><text class=\"tick\" "
+      "x=\"{0}\" y=\"{3}\">"
+      "answers in each bin (at most {4:.0f})</text>",
+      kLeft, kWidth - kRight, base, base + 14, most);
+  body += fmt::format("<text class=\"label\" x=\"{}\" y=\"{}\">share correct</text>", kLeft + 10,
+                      kTop + 12);
+  return figure(title, note.empty() ? "" : "<div class=\"legend\">" + html_escape(note) + "</div>",
+                kTall, body);
 }
 
 }  // namespace plural::eval

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Charts as inline SVG text: no scripts, no external resources, readable at 320 px. Values under the pointer
-// come from <title> elements.
+// Charts as inline SVG text: no scripts, no external resources, readable at 320 px. Values under
+// the pointer come from <title> elements.
 #pragma once
 
 #include <cstdint>
@@ -16,10 +16,10 @@ namespace plural::eval {
 std::string html_escape(std::string_view text);
 
 struct Series {
-  std::string name;   ///< "" = not in the legend
-  int color = 0;      ///< index into the palette of the page (CSS classes c0..c5)
+  std::string name;  ///< "" = not in the legend
+  int color = 0;     ///< index into the palette of the page (CSS classes c0..c5)
   std::vector<std::pair<double, double>> points;  ///< non-finite y are gaps
-  bool faint = false;   ///< thin, light line: raw values behind a smoothed line
+  bool faint = false;  ///< thin, light line: raw values behind a smoothed line
   bool dashed = false;
   bool markers = false;
 };
@@ -42,8 +42,8 @@ struct ReliabilityBar {
   double accuracy = 0;    ///< share of correct answers in the bin
 };
 
-/// Stated confidence against the share that was correct; the diagonal is perfect calibration. Bars below the
-/// diagrams show how many answers fall in each bin.
+/// Stated confidence against the share that was correct; the diagonal is perfect calibration. Bars
+/// below the diagrams show how many answers fall in each bin.
 std::string reliability_diagram(const std::string& title, const std::vector<ReliabilityBar>& bins,
                                 const std::string& note, int color);
 
@@ -51,6 +51,7 @@ std::string reliability_diagram(const std::string& title, const std::vector<Reli
 std::vector<double> axis_ticks(double low, double high, int count);
 
 /// A running mean over `window` values centred on each point; gaps stay gaps.
-std::vector<std::pair<double, double>> running_mean(const std::vector<std::pair<double, double>>& points, size_t window);
+std::vector<std::pair<double, double>> running_mean(
+    const std::vector<std::pair<double, double>>& points, size_t window);
 
 }  // namespace plural::eval

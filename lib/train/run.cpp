@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// run_training: the loop around a trainer that makes it a run on disk. Order within a step: samples, metrics,
-// checkpoint. A process killed anywhere resumes from the newest checkpoint, and what later steps had written
-// is dropped first, so nothing shows twice.
+// run_training: the loop around a trainer that makes it a run on disk. Order within a step:
+// samples, metrics, checkpoint. A process killed anywhere resumes from the newest checkpoint, and
+// what later steps had written is dropped first, so nothing shows twice.
 #include "plural/run.h"
 
 #include <chrono>
@@ -47,9 +47,13 @@ class Run {
     const int64_t longest = check_prompt_lengths(config_, *parts_);
     trainer_ = make_run_trainer(config_, *parts_);
     say(describe_run(config_, *parts_, longest));
-    if (longest + config_.sampling.max_new_tokens > parts_->policy->context_length() && config_.task == "rl") {
-      say(fmt::format("note: the longest prompt ({} tokens) and max_new_tokens ({}) together pass the context of {}: its "
-                      "completions end early\n", longest, config_.sampling.max_new_tokens, parts_->policy->context_length()));
+    if (longest + config_.sampling.max_new_tokens > parts_->policy->context_length() &&
+        config_.task == "rl") {
+      say(
+          fmt::format("note: the longest prompt ({} tokens) and max_new_tokens ({}) together pass "
+                      "the context of {}: its "
+                      "completions end early\n",
+                      longest, config_.sampling.max_new_tokens, parts_->policy->context_length()));
     }
     if (!folder_.resuming()) folder_.create(config_, hashes);
     restore();
@@ -61,12 +65,14 @@ class Run {
       if (step_ == 0 && evaluates()) write_metrics(0, evaluate());
       stopped = !train();
     } catch (const SystemError& error) {
-      throw SystemError(fmt::format("{}\nsteps up to the newest checkpoint are kept; once there is room, go on with --resume",
-                                    error.what()));
+      throw SystemError(fmt::format(
+          "{}\nsteps up to the newest checkpoint are kept; once there is room, go on with --resume",
+          error.what()));
     }
     if (stopped) return {step_, false, {}};
     if (saved_step_ != step_) checkpoint();
-    if (saved_model_stale_ || !std::filesystem::exists(folder_.model())) folder_.save_model(*parts_->policy);
+    if (saved_model_stale_ || !std::filesystem::exists(folder_.model()))
+      folder_.save_model(*parts_->policy);
     return {step_, true, folder_.model()};
   }
 
@@ -79,7 +85,8 @@ class Run {
     std::vector<std::string> skipped;
     std::optional<TrainState> state;
     if (folder_.resuming()) state = load_newest_checkpoint(folder_.path(), &skipped);
-    for (const std::string& path : skipped) say(fmt::format("note: {} is damaged; an older checkpoint is used\n", path));
+    for (const std::string& path : skipped)
+      say(fmt::format("note: {} is damaged; an older checkpoint is used\n", path));
     if (state) {
       trainer_->restore(*state);
       step_ = saved_step_ = state->step;
@@ -94,9 +101,12 @@ class Run {
 
   /// False when asked to stop.
   bool train() {
-    // Sampling is by far the longest part of a step, and may be given up: the trainer is then as before the step.
+    // Sampling is by far the longest part of a step, and may be given up: the trainer is then as
+    // before the step.
     if (options_.stop.stop_possible()) {
-      parts_->engine->set_progress([this](int64_t, int64_t, int64_t) { return evaluating_ || !options_.stop.stop_requested(); });
+      parts_->engine->set_progress([this](int64_t, int64_t, int64_t) {
+        return evaluating_ || !options_.stop.stop_requested();
+      });
     }
     StepClock clock;
     while (!trainer_->done()) {
@@ -110,14 +120,17 @@ class Run {
       step_ = report.step;
       saved_model_stale_ = true;
       if (config_.samples.every > 0 && step_ % config_.samples.every == 0) {
-        if (const std::string lines = trainer_->sample_lines(step_); !lines.empty()) folder_.write_samples(step_, lines);
+        if (const std::string lines = trainer_->sample_lines(step_); !lines.empty())
+          folder_.write_samples(step_, lines);
       }
-      if (evaluates() && (step_ % config_.evaluation.every == 0 || trainer_->done())) report.metrics.merge(evaluate());
+      if (evaluates() && (step_ % config_.evaluation.every == 0 || trainer_->done()))
+        report.metrics.merge(evaluate());
       write_metrics(step_, report.metrics);
       if (config_.checkpoint.every > 0 && step_ % config_.checkpoint.every == 0) checkpoint();
       clock.lap();
       if (options_.progress) {
-        options_.progress({step_, config_.steps, clock.seconds_left(config_.steps - step_), &report.metrics});
+        options_.progress(
+            {step_, config_.steps, clock.seconds_left(config_.steps - step_), &report.metrics});
       }
     }
     return true;
@@ -148,8 +161,9 @@ class Run {
     options.sampling = settings.sampling;
     options.seed = static_cast<uint64_t>(config_.seed);
     evaluating_ = true;  // a stop waits for the end: the step's record is written once
-    const eval::Evaluation evaluation =
-        eval::evaluate_answers({*parts_->engine, parts_->tokenizer, parts_->held_out, *parts_->format, *parts_->matcher}, options);
+    const eval::Evaluation evaluation = eval::evaluate_answers(
+        {*parts_->engine, parts_->tokenizer, parts_->held_out, *parts_->format, *parts_->matcher},
+        options);
     evaluating_ = false;
     MetricMap metrics;
     for (const auto& [name, value] : evaluation.metrics) metrics["eval/" + name] = value;
@@ -170,7 +184,8 @@ class Run {
 
 }  // namespace
 
-RunResult run_training(const RunConfig& config, const RunOptions& options, const Registry<Reward>& rewards) {
+RunResult run_training(const RunConfig& config, const RunOptions& options,
+                       const Registry<Reward>& rewards) {
   return Run(config, options, rewards).loop();
 }
 

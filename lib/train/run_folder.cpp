@@ -20,28 +20,34 @@ namespace {
 namespace fs = std::filesystem;
 
 /// Left by write_file_atomic and save_model when the process was killed.
-bool is_leftover(const fs::path& path) { return path.filename().string().find(".tmp") != std::string::npos; }
+bool is_leftover(const fs::path& path) {
+  return path.filename().string().find(".tmp") != std::string::npos;
+}
 
 void make_folder(const fs::path& path) {
   std::error_code error;
   fs::create_directories(path, error);
   if (error || !fs::is_directory(path)) {
-    throw SystemError(fmt::format("output: the folder {} cannot be created: {}; set output to a folder that can be written",
-                                  path.string(), error ? error.message() : "a file of that name is in the way"));
+    throw SystemError(fmt::format(
+        "output: the folder {} cannot be created: {}; set output to a folder that can be written",
+        path.string(), error ? error.message() : "a file of that name is in the way"));
   }
 }
 
 /// "a.b.0" -> value, for every scalar.
-void flatten(const ConfigNode& node, const std::string& path, std::map<std::string, std::string>* out) {
+void flatten(const ConfigNode& node, const std::string& path,
+             std::map<std::string, std::string>* out) {
   const std::string prefix = path.empty() ? "" : path + ".";
   for (const auto& entry : node.entries) flatten(entry.value, prefix + entry.key, out);
-  for (size_t i = 0; i < node.items.size(); ++i) flatten(node.items[i], prefix + std::to_string(i), out);
+  for (size_t i = 0; i < node.items.size(); ++i)
+    flatten(node.items[i], prefix + std::to_string(i), out);
   if (node.kind == ConfigNode::Kind::kScalar) (*out)[path] = node.scalar;
 }
 
 /// Settings that change what is kept, not what is computed; files are compared by their hashes.
 bool may_differ(const std::string& key) {
-  static const std::set<std::string> free = {"output", "model", "reference", "data.train", "evaluation.data", "samples.every"};
+  static const std::set<std::string> free = {"output",     "model",           "reference",
+                                             "data.train", "evaluation.data", "samples.every"};
   return free.contains(key) || key.starts_with("checkpoint.");
 }
 
@@ -63,18 +69,25 @@ void check_same_settings(const RunConfig& config, const fs::path& file) {
   for (const auto& [key, value] : now) keys.insert(key);
   std::string differences;
   for (const std::string& key : keys) {
-    const auto show = [&](const auto& map) { return map.contains(key) ? map.at(key) : "(not set)"; };
-    if (show(before) != show(now)) differences += fmt::format("\n  {}: {} then, {} now", key, show(before), show(now));
+    const auto show = [&](const auto& map) {
+      return map.contains(key) ? map.at(key) : "(not set)";
+    };
+    if (show(before) != show(now))
+      differences += fmt::format("\n  {}: {} then, {} now", key, show(before), show(now));
   }
   if (!differences.empty()) {
-    throw InputError(fmt::format("{}: the run was started with other settings:{}\nresume with the same settings, or start anew "
-                                 "in another output folder", file.string(), differences));
+    throw InputError(
+        fmt::format("{}: the run was started with other settings:{}\nresume with the same "
+                    "settings, or start anew "
+                    "in another output folder",
+                    file.string(), differences));
   }
 }
 
 nlohmann::ordered_json manifest(const RunConfig& config, const FileHashes& hashes) {
   nlohmann::ordered_json json = {{"plural_version", PLURAL_VERSION}};
-  json["git_commit"] = std::string(kGitCommit).empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(kGitCommit);
+  json["git_commit"] = std::string(kGitCommit).empty() ? nlohmann::ordered_json()
+                                                       : nlohmann::ordered_json(kGitCommit);
   json["task"] = config.task;
   json["seed"] = config.seed;
   json["device"] = config.device;
@@ -88,8 +101,10 @@ nlohmann::ordered_json manifest(const RunConfig& config, const FileHashes& hashe
 
 FileHashes hash_inputs(const RunConfig& config) {
   FileHashes hashes = {{"data.train", sha256_file(config.data.train)}};
-  if (!config.evaluation.data.empty()) hashes["evaluation.data"] = sha256_file(config.evaluation.data);
-  // Weights are left out: they can be tens of gigabytes, and a resumed run takes them from its checkpoint.
+  if (!config.evaluation.data.empty())
+    hashes["evaluation.data"] = sha256_file(config.evaluation.data);
+  // Weights are left out: they can be tens of gigabytes, and a resumed run takes them from its
+  // checkpoint.
   for (const char* name : {"config.json", "tokenizer.json"}) {
     const fs::path file = fs::path(config.model) / name;
     if (fs::exists(file)) hashes[fmt::format("model/{}", name)] = sha256_file(file);
@@ -102,8 +117,9 @@ RunFolder::RunFolder(const RunConfig& config, bool resume) : path_(config.output
   const bool exists = fs::is_directory(path_, ignored);
   if (exists && fs::exists(path_ / "config.yaml")) {
     if (!resume) {
-      throw InputError(fmt::format("output: {} holds a run already; go on with --resume, or set another output folder",
-                                   path_.string()));
+      throw InputError(fmt::format(
+          "output: {} holds a run already; go on with --resume, or set another output folder",
+          path_.string()));
     }
     check_same_settings(config, path_ / "config.yaml");
     resuming_ = true;
@@ -113,8 +129,11 @@ RunFolder::RunFolder(const RunConfig& config, bool resume) : path_(config.output
   for (const auto& entry : fs::directory_iterator(path_)) {
     // manifest.json alone: the process was killed while it created the folder.
     if (is_leftover(entry.path()) || entry.path().filename() == "manifest.json") continue;
-    throw InputError(fmt::format("output: {} is not empty (it holds '{}') and is no run folder to --resume; set another output "
-                                 "folder", path_.string(), entry.path().filename().string()));
+    throw InputError(
+        fmt::format("output: {} is not empty (it holds '{}') and is no run folder to --resume; set "
+                    "another output "
+                    "folder",
+                    path_.string(), entry.path().filename().string()));
   }
 }
 
@@ -123,14 +142,18 @@ void RunFolder::check_inputs(const FileHashes& hashes) const {
   std::ifstream in(file);
   const auto json = nlohmann::json::parse(in, nullptr, false);
   if (!json.is_object() || !json.contains("sha256") || !json["sha256"].is_object()) {
-    throw InputError(fmt::format("{}: not readable; the run cannot be resumed safely, start anew in another folder", file.string()));
+    throw InputError(fmt::format(
+        "{}: not readable; the run cannot be resumed safely, start anew in another folder",
+        file.string()));
   }
   for (const auto& [role, hash] : hashes) {
     const std::string before = json["sha256"].value(role, "");
     if (before == hash) continue;
-    throw InputError(fmt::format("{}: {} has changed since the run was started (SHA-256 {} then, {} now); put the old file back, "
-                                 "or start anew in another output folder", file.string(), role,
-                                 before.empty() ? "none" : before.substr(0, 12), hash.substr(0, 12)));
+    throw InputError(fmt::format(
+        "{}: {} has changed since the run was started (SHA-256 {} then, {} now); put the old file "
+        "back, "
+        "or start anew in another output folder",
+        file.string(), role, before.empty() ? "none" : before.substr(0, 12), hash.substr(0, 12)));
   }
 }
 
@@ -151,7 +174,8 @@ void RunFolder::drop_after(int64_t step) const {
     std::vector<fs::path> unwanted;
     for (const auto& entry : fs::directory_iterator(folder)) {
       const std::string name = entry.path().filename().string();
-      const bool later = folder != path_ && name.starts_with("step_") && std::atoll(name.c_str() + 5) > step;
+      const bool later = folder != path_ && name.starts_with("step_") &&
+                         std::atoll(name.c_str() + 5) > step;
       if (later || is_leftover(entry.path())) unwanted.push_back(entry.path());
     }
     for (const fs::path& path : unwanted) fs::remove_all(path);
@@ -165,7 +189,8 @@ void RunFolder::save_model(const Policy& policy) const {
   policy.save(temporary);
   fs::remove_all(model(), error);
   fs::rename(temporary, model(), error);
-  if (error) throw SystemError(fmt::format("{}: cannot be written: {}", model().string(), error.message()));
+  if (error)
+    throw SystemError(fmt::format("{}: cannot be written: {}", model().string(), error.message()));
 }
 
 }  // namespace plural

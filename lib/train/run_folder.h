@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The files of a run folder other than checkpoints and metrics: config.yaml, manifest.json, samples/, model/.
-// Invariant: config.yaml is written last when a run starts, so a folder that has one can be resumed.
+// The files of a run folder other than checkpoints and metrics: config.yaml, manifest.json,
+// samples/, model/. Invariant: config.yaml is written last when a run starts, so a folder that has
+// one can be resumed.
 #pragma once
 
 #include <filesystem>
@@ -12,14 +13,16 @@
 
 namespace plural {
 
-/// SHA-256 of the files that decide a run's results, by their role ("data.train", "model/config.json", ...).
+/// SHA-256 of the files that decide a run's results, by their role ("data.train",
+/// "model/config.json", ...).
 using FileHashes = std::map<std::string, std::string>;
 FileHashes hash_inputs(const RunConfig& config);
 
 class RunFolder {
  public:
-  /// Looks before anything is loaded. A fresh start needs an absent or empty folder; `resume` needs a folder of
-  /// the same configuration, or none yet. Otherwise throws InputError that says what differs and what to do.
+  /// Looks before anything is loaded. A fresh start needs an absent or empty folder; `resume` needs
+  /// a folder of the same configuration, or none yet. Otherwise throws InputError that says what
+  /// differs and what to do.
   RunFolder(const RunConfig& config, bool resume);
 
   /// True when the folder belongs to a run that was started before.
@@ -33,7 +36,8 @@ class RunFolder {
 
   /// Writes samples/step_N.jsonl.
   void write_samples(int64_t step, const std::string& lines) const;
-  /// Removes samples of steps after `step` (they will come again) and what a killed process left half-written.
+  /// Removes samples of steps after `step` (they will come again) and what a killed process left
+  /// half-written.
   void drop_after(int64_t step) const;
   /// Writes model/, complete or absent.
   void save_model(const Policy& policy) const;

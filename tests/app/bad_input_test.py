@@ -1,0 +1,120 @@
+"""Each kind of bad input: one clear message with the place and the remedy, a fitting exit code, nothing finished lost."""
+
+import json
+import os
+import resource
+import unittest
+
+from plural_command import EXAMPLES, RL, CommandTest, lines, make_model, plural, write_lines, write_model_config, write_tokenizer
+
+
+class BadInputTest(CommandTest):
+    def setUp(self):
+        super().setUp()
+        self.model = make_model(self.dir)
+
+    def rl(self, text=RL, **values):
+        return self.write_config(text, **{"model": self.model, **values})
+
+    def test_every_problem_of_a_configuration_at_once(self):
+        text = RL.replace("steps: 8", "stepz: 8\nsteps: many").replace("weight: 0.5", "wieght: 0.5") + "objective: {{clip_low: 7}}\n"
+        config = self.rl(text)
+        for command in (["train", config], ["config", "--check", config]):
+            done = plural(*command)
+            self.check(done, 2, f"{config}:", "unknown key 'stepz'", "did you mean 'steps'?", "many", "clip_low")
+        self.assertFalse((self.dir / "run").exists())
+
+    def test_duplicate_keys(self):
+        config = self.rl(RL + "steps: 9\n")
+        self.check(plural("train", config), 2, f"{config}:", "duplicate", "steps")
+
+    def test_names_of_parts(self):
+        config = self.rl(RL.replace("- coverage", "- coverge") + "matcher: psychic\n")
+        self.check(plural("train", config), 2, "coverge", "coverage", "psychic", "word_set")
+
+    def test_missing_files(self):
+        self.check(plural("train", self.dir / "absent.yaml"), 2, "absent.yaml")
+        self.check(plural("train", self.rl(data=self.dir / "absent.jsonl")), 2, "absent.jsonl")
+        self.check(plural("train", self.rl(model=self.dir / "absent_model")), 2, "absent_model")
+        self.check(plural("generate", "--model", self.dir / "absent_model", stdin='{"prompt": "x"}'), 2, "absent_model")
+        self.check(plural("train", self.rl(), "--set", "device=cuda:99"), 2, "cuda")
+        self.check(plural("report", self.dir / "absent_run"), 2, "absent_run")
+        self.assertFalse((self.dir / "run").exists())
+
+    def test_malformed_lines_of_a_data_set(self):
+        data = self.dir / "bad.jsonl"
+        data.write_text(json.dumps(EXAMPLES[0]) + "\n{broken\n" + json.dumps({"id": "x", "prompt": 5, "gold": []}) + "\n")
+        for done in (plural("train", self.rl(data=data)), plural("eval", "--model", self.model, "--data", data, "--out", self.dir / "out")):
+            self.check(done, 2, "bad.jsonl:2", "bad.jsonl:3", "prompt")
+
+    def test_prompts_longer_than_the_context(self):
+        data = write_lines(self.dir / "long.jsonl", EXAMPLES + [{"id": "too-long", "prompt": "x" * 600, "gold": ["a"]}])
+        self.check(plural("train", self.rl(data=data)), 2, "too-long", "512", "long.jsonl", "shorten")
+        self.check(plural("eval", "--model", self.model, "--data", data, "--out", self.dir / "out"), 2, "too-long", "512", "shorten")
+        self.assertFalse((self.dir / "run").exists())
+
+    def test_a_tokenizer_that_does_not_fit(self):
+        size = write_tokenizer(self.model, extra_tokens=50)
+        message = f"the tokenizer has {size} ids"
+        self.check(plural("train", self.rl()), 2, message, "do not belong together")
+        self.check(plural("generate", "--model", self.model, stdin='{"prompt": "x"}'), 2, message)
+        config = write_model_config(self.dir / "small", 100)
+        self.check(plural("init", "--config", config, "--out", self.dir / "new", "--tokenizer", self.model), 2, message)
+
+    @unittest.skipUnless(os.path.exists("/dev/full"), "needs /dev/full")
+    def test_a_full_disk_for_output(self):
+        for command, text in ((["tokenize", "--model", self.model], '{"text": "a"}'), (["metrics"], '{"confidence": 1, "correct": 1}'),
+                              (["score"], '{"completion": "a", "gold": ["a"]}'), (["config"], "")):
+            with_file = [] if command == ["config"] else None
+            done = plural(*command, "--out", "/dev/full", stdin=text)
+            self.check(done, 1, "/dev/full", "No space left")
+            del with_file
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            import subprocess
+
+            from plural_command import ENV, PLURAL
+            done = subprocess.run([str(PLURAL), "config"], stdout=full, stderr=subprocess.PIPE, text=True, env=ENV, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("standard output", done.stderr)
+
+    def test_a_disk_that_fills_up_during_a_run(self):
+        whole = self.rl(output=self.dir / "whole")
+        self.check(plural("train", whole), 0)
+        config = self.rl(output=self.dir / "run")
+        run = self.dir / "run"
+
+        def limit(size):
+            return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+        # Small files can be written, a checkpoint (of about 400 KB) cannot.
+        done = plural("train", config, preexec_fn=limit(100_000))
+        self.check(done, 1, str(run), "--resume")
+        steps = [line["step"] for line in lines((run / "metrics.jsonl").read_text())]
+        self.assertEqual(steps, [1, 2])
+        self.assertEqual(list((run / "checkpoints").glob("step_*")), [])
+        self.assertEqual([p for p in run.rglob("*") if ".tmp" in p.name], [])
+        self.check(plural("train", config, "--resume"), 0)
+        self.assertEqual((run / "model" / "model.safetensors").read_bytes(), (self.dir / "whole" / "model" / "model.safetensors").read_bytes())
+
+    def test_a_run_folder_that_cannot_be_written(self):
+        (self.dir / "file").write_text("kept")
+        self.check(plural("train", self.rl(output=self.dir / "file" / "run")), 1, "cannot be created", "file/run")
+        self.check(plural("train", self.rl(output="/proc/plural/run")), 1, "cannot be created", "/proc/plural/run")
+        self.assertEqual((self.dir / "file").read_text(), "kept")
+        self.check(plural("init", "--config", self.dir / "source" / "config.json", "--out", self.dir / "file" / "model"), 1, "file/model")
+
+    def test_a_damaged_checkpoint_gives_way_to_an_older_one(self):
+        config = self.rl()
+        self.check(plural("train", config), 0)
+        run = self.dir / "run"
+        before = (run / "model" / "model.safetensors").read_bytes()
+        newest = run / "checkpoints" / "step_8"
+        for path in newest.glob("*.safetensors"):
+            path.write_bytes(path.read_bytes()[:1000])
+        done = plural("train", config, "--resume")
+        self.check(done, 0, "step_8", "damaged", "resuming after step 6 of 8")
+        self.assertEqual((run / "model" / "model.safetensors").read_bytes(), before)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,239 @@
+"""Every sub-command over small inputs: help, exit codes, results that were worked out by hand."""
+
+import json
+import math
+import unittest
+
+from plural_command import CommandTest, lines, make_model, plural, write_model_config, write_tokenizer
+
+COMMANDS = ["train", "eval", "generate", "score", "logprobs", "tokenize", "detokenize", "metrics", "init", "report", "config"]
+
+
+class HelpTest(CommandTest):
+    def test_every_command_has_help(self):
+        for command in COMMANDS:
+            done = plural(command, "--help")
+            self.check(done, 0)
+            self.assertIn("--help", done.stdout)
+            self.assertIn(command, done.stdout)
+
+    def test_the_list_of_commands(self):
+        done = plural("--help")
+        self.check(done, 0)
+        listed = [line.split()[0] for line in done.stdout.split("Subcommands:")[1].splitlines() if line.startswith("  ")]
+        self.assertEqual(sorted(listed[: len(COMMANDS)]), sorted(COMMANDS))
+
+    def test_bad_usage_is_exit_code_2(self):
+        for args in ([], ["no-such-command"], ["tokenize"], ["tokenize", "--no-such-option"], ["generate", "--model", "x", "--top-p", "2"],
+                     ["metrics", "--bins", "many"], ["score", "--format", "no-such-format"]):
+            done = plural(*args)
+            self.check(done, 2)
+            self.assertTrue(done.stderr.strip(), args)
+
+    def test_version(self):
+        self.assertRegex(plural("--version").stdout, r"^plural \d+\.\d+\.\d+\n$")
+
+
+class TextTest(CommandTest):
+    def setUp(self):
+        super().setUp()
+        write_tokenizer(self.dir)
+
+    def test_tokenize_and_back(self):
+        texts = ["ab", "", "é\n", "<answer1>x</answer1>", "🙂"]
+        done = plural("tokenize", "--model", self.dir, stdin="".join(json.dumps({"text": t}) + "\n" for t in texts))
+        self.check(done, 0)
+        ids = [line["ids"] for line in lines(done.stdout)]
+        # The vocabulary of this tokenizer is the bytes in order, then its added tokens.
+        self.assertEqual(ids[:3], [list(t.encode()) for t in texts[:3]])
+        self.assertEqual(ids[3], [258, ord("x"), 259])
+        back = plural("detokenize", "--model", self.dir, stdin=done.stdout)
+        self.check(back, 0)
+        self.assertEqual([line["text"] for line in lines(back.stdout)], texts)
+
+    def test_chat(self):
+        message = json.dumps({"messages": [{"role": "user", "content": "hi"}]})
+        done = plural("tokenize", "--model", self.dir, "--chat", stdin=message)
+        self.check(done, 0)
+        expected = [256, *b"user\nhi", 257, *b"\n", 256, *b"assistant\n"]
+        self.assertEqual(lines(done.stdout), [{"ids": expected}])
+
+    def test_malformed_lines_are_answered_in_place(self):
+        bad = ['{"text": "a"}', "not json", '["text"]', '{"no": 1}', '{"text": 5}', "", '{"text": "b"}']
+        done = plural("tokenize", "--model", self.dir, stdin="\n".join(bad) + "\n")
+        self.check(done, 2, "unusable")
+        out = lines(done.stdout)
+        self.assertEqual(len(out), len(bad))
+        self.assertEqual([list(o) for o in out], [["ids"]] + [["error"]] * 5 + [["ids"]])
+        self.assertIn("stdin:2", out[1]["error"])
+        self.assertIn("'text' is missing", out[3]["error"])
+        self.assertIn("expected a string, found number", out[4]["error"])
+        done = plural("detokenize", "--model", self.dir, stdin='{"ids": [97, 99999]}\n{"ids": [98]}\n')
+        self.check(done, 2)
+        self.assertIn("99999", lines(done.stdout)[0]["error"])
+        self.assertEqual(lines(done.stdout)[1], {"text": "b"})
+
+    def test_files_in_and_out(self):
+        (self.dir / "in").write_text('{"text": "a"}')  # no newline at the end
+        self.check(plural("tokenize", "--model", self.dir, "--in", self.dir / "in", "--out", self.dir / "out"), 0)
+        self.assertEqual((self.dir / "out").read_text(), '{"ids":[97]}\n')
+        self.check(plural("tokenize", "--model", self.dir, "--in", self.dir / "absent"), 2, "absent", "No such file")
+
+
+class ModelTest(CommandTest):
+    def setUp(self):
+        super().setUp()
+        self.model = make_model(self.dir)
+
+    def test_logprobs_are_a_distribution(self):
+        vocabulary = json.loads((self.model / "config.json").read_text())["vocab_size"]
+        text = "".join(json.dumps({"ids": [97, 98, i]}) + "\n" for i in range(vocabulary))
+        done = plural("logprobs", "--model", self.model, stdin=text)
+        self.check(done, 0)
+        rows = [line["logprobs"] for line in lines(done.stdout)]
+        self.assertTrue(all(len(row) == 2 for row in rows))
+        self.assertAlmostEqual(sum(math.exp(row[1]) for row in rows), 1, places=4)
+        self.assertEqual(len({round(row[0], 5) for row in rows}), 1)
+
+    def test_logprobs_of_bad_ids(self):
+        bad = '{"ids": []}\n{"ids": [1, -2]}\n{"ids": [1, 100000]}\n{"ids": [7]}\n' + json.dumps({"ids": [1] * 513})
+        done = plural("logprobs", "--model", self.model, stdin=bad)
+        self.check(done, 2)
+        out = lines(done.stdout)
+        self.assertEqual([list(o)[0] for o in out], ["error", "error", "error", "logprobs", "error"])
+        self.assertEqual(out[3]["logprobs"], [])
+        self.assertIn("context is 512", out[4]["error"])
+
+    def test_generate(self):
+        prompts = '{"prompt": "one", "id": "p1"}\n{"prompt": [{"role": "user", "content": "two"}]}\n'
+        args = ["generate", "--model", self.model, "-n", 3, "--max-new-tokens", 6, "--seed", 5]
+        done = plural(*args, stdin=prompts)
+        self.check(done, 0)
+        out = lines(done.stdout)
+        self.assertEqual(len(out), 6)
+        self.assertEqual([o["sample"] for o in out], [0, 1, 2] * 2)
+        self.assertEqual(out[0]["id"], "p1")
+        for o in out:
+            self.assertEqual(len(o["ids"]), len(o["logprobs"]))
+            self.assertIn(o["finish_reason"], ("stop", "length"))
+        self.assertEqual(plural(*args, stdin=prompts).stdout, done.stdout)
+        self.assertEqual(plural(*args, "--batch", 1, stdin=prompts).stdout, done.stdout)
+        self.assertNotEqual(plural(*args[:-1], 6, stdin=prompts).stdout, done.stdout)
+        # The log-probs are those of `logprobs` over prompt + completion.
+        prompt = [256, *b"user\none", 257, *b"\n", 256, *b"assistant\n"]
+        again = plural("logprobs", "--model", self.model, stdin=json.dumps({"ids": prompt + out[0]["ids"]}))
+        for a, b in zip(lines(again.stdout)[0]["logprobs"][len(prompt) - 1:], out[0]["logprobs"]):
+            self.assertAlmostEqual(a, b, places=4)
+
+    def test_generate_keeps_order_around_bad_lines(self):
+        prompts = '{"prompt": "one"}\nbroken\n{"prompt": "two"}\n' + json.dumps({"prompt": "x" * 600}) + '\n{"prompt": "three"}\n'
+        done = plural("generate", "--model", self.model, "--max-new-tokens", 4, stdin=prompts)
+        self.check(done, 2)
+        out = lines(done.stdout)
+        self.assertEqual(["error" in o for o in out], [False, True, False, True, False])
+        self.assertIn("context is 512", out[3]["error"])
+        # A row's random stream goes by its line, so bad lines elsewhere change nothing.
+        alone = plural("generate", "--model", self.model, "--max-new-tokens", 4, "--batch", 1, stdin=prompts)
+        self.assertEqual(alone.stdout, done.stdout)
+
+    def test_generate_asks_for_a_set(self):
+        done = plural("generate", "--model", self.model, "--num-answers", 3, "--max-new-tokens", 4, "--temperature", 0,
+                      stdin='{"prompt": "Name kinds of dog."}')
+        plain = plural("generate", "--model", self.model, "--max-new-tokens", 4, "--temperature", 0, stdin='{"prompt": "Name kinds of dog."}')
+        self.check(done, 0)
+        self.assertNotEqual(lines(done.stdout)[0]["logprobs"], lines(plain.stdout)[0]["logprobs"])
+
+    def test_init_depends_on_the_seed_only(self):
+        source = self.dir / "source"
+        config = write_model_config(source, 300)
+        for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+            self.check(plural("init", "--config", config, "--out", self.dir / name, "--seed", seed), 0)
+        a, b, c = ((self.dir / name / "model.safetensors").read_bytes() for name in "abc")
+        self.assertEqual(a, b)
+        self.assertNotEqual(a, c)
+        self.check(plural("init", "--config", config, "--out", self.dir / "a"), 2, "holds a model already")
+
+
+class ScoreTest(CommandTest):
+    GOOD = "<answer1>A.</answer1><confidence1>0.6</confidence1><answer2>x</answer2><confidence2>0.3</confidence2>"
+
+    def test_values_by_hand(self):
+        line = json.dumps({"completion": self.GOOD, "gold": ["a", "b"]})
+        done = plural("score", "--num-answers", 2, stdin=line)
+        self.check(done, 0)
+        out = lines(done.stdout)[0]
+        self.assertEqual(out["answers"], ["A.", "x"])
+        self.assertEqual(out["confidences"], [0.6, 0.3])
+        self.assertEqual(out["correct"], [True, False])
+        self.assertTrue(out["format_ok"])
+        self.assertIsNone(out["error"])
+        self.assertAlmostEqual(out["rewards"]["format"], 1)
+        self.assertAlmostEqual(out["rewards"]["coverage"], 0.5)
+        self.assertAlmostEqual(out["rewards"]["brier"], 1 - (0.4**2 + 0.3**2) / 2, places=6)
+        self.assertAlmostEqual(out["total"], 2.375, places=6)
+
+    def test_garbage_is_data_and_malformed_lines_are_errors(self):
+        text = json.dumps({"completion": "garbage", "gold": ["a"]}) + '\n{"completion": "x"}\n{"gold": ["a"]}\n' + \
+            json.dumps({"completion": "x", "gold": [{"answer": "a", "weight": -1}]}) + "\n"
+        done = plural("score", stdin=text)
+        self.check(done, 2)
+        out = lines(done.stdout)
+        self.assertEqual(out[0]["total"], 0)
+        self.assertFalse(out[0]["format_ok"])
+        self.assertIn("'gold' is missing", out[1]["error"])
+        self.assertIn("'completion' is missing", out[2]["error"])
+        self.assertIn("weight", out[3]["error"])
+
+    def test_configuration(self):
+        config = self.dir / "score.yaml"
+        config.write_text("model: m\noutput: o\ndata: {train: t}\nnum_answers: 2\nrewards: [{name: coverage, weight: 3}]\n")
+        done = plural("score", "--config", config, stdin=json.dumps({"completion": self.GOOD, "gold": ["a"]}))
+        self.check(done, 0)
+        self.assertEqual(lines(done.stdout)[0]["rewards"], {"coverage": 0.5})
+        self.assertAlmostEqual(lines(done.stdout)[0]["total"], 1.5)
+
+
+class MetricsTest(CommandTest):
+    def test_values_by_hand(self):
+        done = plural("metrics", stdin='{"confidence": 0.9, "correct": true}\n{"confidence": 0.6, "correct": 0}\n')
+        self.check(done, 0)
+        out = lines(done.stdout)[0]
+        self.assertEqual(out["count"], 2)
+        self.assertAlmostEqual(out["brier"], (0.01 + 0.36) / 2)
+        self.assertAlmostEqual(out["ece"], 0.5 * 0.1 + 0.5 * 0.6)
+        self.assertAlmostEqual(out["accuracy"], 0.5)
+        self.assertEqual(out["auroc"], 1)
+        self.assertEqual([b["count"] for b in out["bins"]], [0, 0, 0, 0, 0, 0, 1, 0, 0, 1])
+
+    def test_bad_lines(self):
+        done = plural("metrics", stdin='{"confidence": 1.5, "correct": 1}\n{"confidence": 0.5, "correct": "yes"}\n{"confidence": 1, "correct": 1}\n')
+        self.check(done, 2)
+        out = lines(done.stdout)
+        self.assertEqual([list(o)[0] for o in out], ["error", "error", "count"])
+        self.assertEqual(out[2]["count"], 1)
+
+    def test_nothing_in(self):
+        done = plural("metrics", stdin="")
+        self.check(done, 0)
+        self.assertIsNone(lines(done.stdout)[0]["ece"])
+
+
+class ConfigTest(CommandTest):
+    def test_every_key_is_listed(self):
+        done = plural("config")
+        self.check(done, 0)
+        for text in ("prompts_per_step", "optimizer.learning_rate", "peak learning rate", "rewards: name: coverage", "advantage: name: grpo"):
+            self.assertIn(text, done.stdout)
+
+    def test_defaults_read_back(self):
+        done = plural("config", "--defaults")
+        self.check(done, 0)
+        path = self.dir / "defaults.yaml"
+        path.write_text(done.stdout)
+        required = [o for key in ("model", "output", "data.train") for o in ("--set", f"{key}=x")]
+        self.check(plural("config", "--check", path, *required, "--set", "rewards=[coverage]"), 0)
+        self.check(plural("config", "--check", path), 2, "model", "output", "train")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,231 @@
+"""Run folders: what a run writes, resume after kill -9 and Ctrl-C, evaluations and reports."""
+
+import hashlib
+import json
+import random
+import re
+import signal
+import subprocess
+import time
+import unittest
+
+from plural_command import ENV, EXAMPLES, PLURAL, RL, SFT, CommandTest, lines, make_model, plural, write_lines
+
+
+def start(*args):
+    return subprocess.Popen([str(PLURAL), *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENV)
+
+
+def metrics(run):
+    """metrics.jsonl without what depends on the clock."""
+    return [{k: v for k, v in line.items() if not k.startswith(("time/", "rate/"))} for line in lines((run / "metrics.jsonl").read_text())]
+
+
+def samples(run):
+    return {p.name: p.read_text() for p in (run / "samples").iterdir()}
+
+
+def wait_for(condition, seconds=120):
+    end = time.time() + seconds
+    while not condition():
+        if time.time() > end:
+            raise AssertionError("nothing happened in time")
+        time.sleep(0.005)
+
+
+def log_lines(run):
+    path = run / "metrics.jsonl"
+    return path.read_text().count("\n") if path.exists() else 0
+
+
+class RunTest(CommandTest):
+    """All tests start from one model that has learnt the answer format."""
+
+    @classmethod
+    def setUpClass(cls):
+        import pathlib
+        import tempfile
+
+        cls.home = pathlib.Path(tempfile.mkdtemp(prefix="plural_run_test."))
+        base = make_model(cls.home)
+        data = write_lines(cls.home / "train.jsonl", EXAMPLES)
+        config = cls.home / "sft.yaml"
+        config.write_text(SFT.format(model=base, output=cls.home / "sft", data=data))
+        cls.sft = plural("train", config)
+        cls.model = cls.home / "sft" / "model"
+
+    @classmethod
+    def tearDownClass(cls):
+        import shutil
+
+        shutil.rmtree(cls.home, ignore_errors=True)
+
+    def rl(self, name="run", text=RL):
+        return self.write_config(text, name=name + ".yaml", model=self.model, output=self.dir / name)
+
+    def same_run(self, a, b):
+        self.assertEqual(metrics(a), metrics(b))
+        self.assertEqual(samples(a), samples(b))
+        for name in ("model.safetensors", "config.json", "tokenizer.json"):
+            self.assertEqual((a / "model" / name).read_bytes(), (b / "model" / name).read_bytes(), name)
+
+    def test_fine_tuning(self):
+        self.check(self.sft, 0, "one step of fine-tuning", "finished 60 steps")
+        run = self.home / "sft"
+        losses = [line["loss"] for line in metrics(run)]
+        self.assertEqual(len(losses), 60)
+        self.assertLess(losses[-1], losses[0] / 3)
+
+    def test_run_folder(self):
+        done = plural("train", self.rl())
+        self.check(done, 0, "prompts (P)", "rows (P x G)", "8", "total = ", "left 0:00")
+        run = self.dir / "run"
+        self.assertEqual([line["step"] for line in metrics(run)], list(range(1, 9)))
+        manifest = json.loads((run / "manifest.json").read_text())
+        data = hashlib.sha256((self.dir / "train.jsonl").read_bytes()).hexdigest()
+        self.assertEqual(manifest["sha256"]["data.train"], data)
+        self.assertEqual(manifest["seed"], 1)
+        self.assertIn("plural_version", manifest)
+        self.check(plural("config", "--check", run / "config.yaml"), 0)
+        self.assertTrue(list((run / "checkpoints").glob("step_8")))
+        self.assertTrue(list((run / "tensorboard").iterdir()))
+        rows = [row for text in samples(run).values() for row in lines(text)]
+        self.assertEqual(len(rows), 8 * 8)
+        for row in rows:
+            value = row["rewards"]
+            self.assertAlmostEqual(row["total"], 0.5 * value["format"] + value["coverage"] + value["brier"], places=5)
+            for answer in row["answers"]:
+                block = row["completion"].encode()[answer["begin"]:answer["end"]].decode()
+                self.assertIn(answer["text"], block)
+                self.assertTrue(block.startswith("<answer"))
+        self.assertTrue(any(row["advantage"] != 0 for row in rows), "no row earned anything: the test shows nothing")
+        self.assertTrue(any(answer["correct"] for row in rows for answer in row["answers"]))
+        self.assertNotEqual((run / "model" / "model.safetensors").read_bytes(), (self.model / "model.safetensors").read_bytes())
+
+    def test_kill_and_resume_is_the_same_run(self):
+        self.check(plural("train", self.rl("whole")), 0)
+        config = self.rl("killed")
+        run = self.dir / "killed"
+        draw = random.Random(17)
+        kills = 0
+        for _ in range(4):
+            before = log_lines(run)
+            process = start("train", config, "--resume")
+            # A random moment: some steps on, and then somewhere within a step.
+            target = before + draw.randint(0, 2)
+            wait_for(lambda: log_lines(run) > target or process.poll() is not None)
+            time.sleep(draw.random() * 0.05)
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            kills += process.returncode == -signal.SIGKILL
+        self.assertGreaterEqual(kills, 2)
+        self.check(plural("train", config, "--resume"), 0)
+        self.same_run(self.dir / "whole", run)
+        again = plural("train", config, "--resume")
+        self.check(again, 0, "resuming after step 8 of 8", "finished 8 steps")
+        self.same_run(self.dir / "whole", run)
+
+    def test_ctrl_c_writes_a_checkpoint(self):
+        longer = RL.replace("steps: 8", "steps: 30").replace("every: 2", "every: 0")
+        self.check(plural("train", self.rl("whole", longer)), 0)
+        config = self.rl("stopped", longer)
+        run = self.dir / "stopped"
+        for stop in (signal.SIGINT, signal.SIGTERM):
+            before = log_lines(run)
+            process = start("train", config, "--resume")
+            wait_for(lambda: log_lines(run) >= before + 4)
+            process.send_signal(stop)
+            _, messages = process.communicate(timeout=60)
+            self.assertEqual(process.returncode, 130, messages)
+            self.assertIn("--resume", messages)
+            step = int(re.search(r"stopped after step (\d+)", messages)[1])
+            self.assertTrue((run / "checkpoints" / f"step_{step}").is_dir())
+        self.check(plural("train", config, "--resume"), 0)
+        self.same_run(self.dir / "whole", run)
+
+    def test_a_second_ctrl_c_quits_at_once(self):
+        process = start("train", self.rl("run", RL.replace("steps: 8", "steps: 100000")))
+        wait_for(lambda: log_lines(self.dir / "run") >= 2)
+        process.send_signal(signal.SIGSTOP)  # both signals arrive before the program can act on the first
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGCONT)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 130)
+
+    def test_folders_that_cannot_be_used(self):
+        config = self.rl()
+        self.check(plural("train", config), 0)
+        self.check(plural("train", config), 2, "holds a run already", "--resume")
+        self.check(plural("train", config, "--resume", "--set", "seed=2", "--set", "optimizer.learning_rate=0.5"), 2,
+                   "seed: 1 then, 2 now", "optimizer.learning_rate", "another output folder")
+        write_lines(self.dir / "train.jsonl", EXAMPLES[:3])
+        self.check(plural("train", config, "--resume"), 2, "data.train has changed")
+        other = self.dir / "mine"
+        other.mkdir()
+        (other / "thesis.txt").write_text("precious")
+        for resume in ([], ["--resume"]):
+            self.check(plural("train", config, "--set", f"output={other}", *resume), 2, "not empty", "thesis.txt")
+        self.assertEqual((other / "thesis.txt").read_text(), "precious")
+
+    def test_evaluation_during_training(self):
+        text = RL.replace("steps: 8", "steps: 5") + "evaluation: {{data: {data}, every: 2, sampling: {{max_new_tokens: 24}}}}\n"
+        self.check(plural("train", self.rl("run", text)), 0)
+        log = metrics(self.dir / "run")
+        self.assertEqual([line["step"] for line in log if "eval/coverage" in line], [0, 2, 4, 5])
+        self.assertIn("eval/ece", log[0])
+
+    def test_eval_and_report(self):
+        self.check(plural("train", self.rl()), 0)
+        run = self.dir / "run"
+        data = self.dir / "train.jsonl"
+        common = ["eval", "--model", run / "model", "--data", data, "--max-new-tokens", 24, "--samples", 3]
+        self.check(plural(*common, "--num-answers", "2,1,3", "--title", "after <RL>", "--out", run / "evals" / "2-rl"), 0)
+        self.check(plural(*common, "--num-answers", "2", "--mode", "independent", "--title", "single", "--out", run / "evals" / "1-single"), 0)
+
+        info = json.loads((run / "evals" / "2-rl" / "metrics.json").read_text())
+        self.assertEqual([e["num_answers"] for e in info["by_num_answers"]], [2, 1, 3])
+        rows = lines((run / "evals" / "2-rl" / "samples.jsonl").read_text())
+        main = [row for row in rows if row["num_answers"] == 2]
+        self.assertEqual(len(main), len(EXAMPLES) * 3)
+        hits = [len({a["match"] for a in row["answers"] if a["match"] >= 0}) for row in main]
+        self.assertAlmostEqual(info["metrics"]["coverage"], sum(hits) / 2 / len(main), places=6)
+        self.assertAlmostEqual(info["metrics"]["format_rate"], sum(row["format_ok"] for row in main) / len(main), places=6)
+        if sum(hits):
+            self.assertAlmostEqual(info["metrics"]["tokens_per_distinct_correct"], sum(row["tokens"] for row in main) / sum(hits), places=4)
+
+        single = json.loads((run / "evals" / "1-single" / "metrics.json").read_text())
+        rows = lines((run / "evals" / "1-single" / "samples.jsonl").read_text())
+        self.assertEqual(set(single["metrics"]), set(info["metrics"]))
+        self.assertTrue(all(len(row["completions"]) == 2 for row in rows))
+        hits = [len({a["match"] for a in row["answers"] if a["match"] >= 0}) for row in rows]
+        self.assertAlmostEqual(single["metrics"]["coverage"], sum(hits) / 2 / len(rows), places=6)
+
+        done = plural("report", run)
+        self.check(done, 0)
+        table, page = done.stdout.split("\n\n")
+        self.assertEqual([line.split()[0] for line in table.splitlines()], ["model", "single", "after"])
+        self.assertEqual(page.strip(), str(run / "report.html"))
+        html = (run / "report.html").read_text()
+        for text in ("<svg", "after &lt;RL&gt;", "Reliability", "Coverage by K", "Training curves", "<mark class"):
+            self.assertIn(text, html)
+        for text in ("<script", "http:", "https:", "after <RL>", "nan"):
+            self.assertNotIn(text, html)
+
+        (run / "evals" / "order.json").write_text('["2-rl", "1-single"]')
+        order = plural("report", run).stdout.split("\n\n")[0].splitlines()
+        self.assertTrue(order[1].startswith("after"))
+        self.check(plural("report", run / "evals" / "2-rl"), 0)  # an evaluation alone
+        self.check(plural("report", self.home / "sft"), 0)  # a run without evaluations
+        self.check(plural("report", self.model), 2, "neither")
+
+    def test_baseline(self):
+        data = write_lines(self.dir / "data.jsonl", EXAMPLES)
+        self.check(plural("eval", "--model", self.model, "--data", data, "--max-new-tokens", 24, "--num-answers", 2, "--baseline", "independent",
+                          "--out", self.dir / "out"), 0)
+        done = plural("report", self.dir / "out")
+        self.assertEqual(len(done.stdout.split("\n\n")[0].splitlines()), 3)
+
+
+if __name__ == "__main__":
+    unittest.main()
