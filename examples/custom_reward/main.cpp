@@ -4,7 +4,7 @@
 #include <ATen/ATen.h>
 #include <plural/plural.h>
 
-#include <cmath>
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <memory>
