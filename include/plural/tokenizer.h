@@ -36,17 +36,22 @@ class Tokenizer {
   /// The exact bytes of `ids`, or without special tokens. Unknown ids throw InputError.
   std::string decode(std::span<const TokenId> ids, bool skip_special_tokens = false) const;
 
-  /// The exact bytes one id stands for (special tokens: their text). Valid while the tokenizer lives.
+  /// The exact bytes one id stands for (special tokens: their text). Valid while the tokenizer
+  /// lives.
   std::string_view token_bytes(TokenId id) const;
 
-  /// The conversation as text, as `apply_chat_template` renders it. An unknown template throws InputError.
-  std::string render_chat(std::span<const Message> messages, bool add_generation_prompt = true) const;
+  /// The conversation as text, as `apply_chat_template` renders it. An unknown template throws
+  /// InputError.
+  std::string render_chat(std::span<const Message> messages,
+                          bool add_generation_prompt = true) const;
   /// encode(render_chat(messages)).
-  std::vector<TokenId> encode_chat(std::span<const Message> messages, bool add_generation_prompt = true) const;
+  std::vector<TokenId> encode_chat(std::span<const Message> messages,
+                                   bool add_generation_prompt = true) const;
 
   bool is_special(TokenId id) const;
+  /// The id of a token as tokenizer.json spells it ("Ġthe"; added tokens: their text).
   std::optional<TokenId> id_of(std::string_view token) const;
-  /// Number of ids, added tokens included (a model's vocabulary may be padded to more).
+  /// The largest id plus one, added tokens included (a model's vocabulary may be padded to more).
   int64_t vocab_size() const;
   /// End-of-turn/end-of-text ids: eos_token of tokenizer_config.json, if any.
   std::optional<TokenId> eos_id() const;

@@ -9,11 +9,13 @@ namespace {
 class ByteLevel : public PreTokenizer {
  public:
   ByteLevel(bool add_prefix_space, bool use_regex)
-      : add_prefix_space_(add_prefix_space), pattern_(use_regex ? make_known_scanner(kGpt2Pattern) : nullptr) {}
+      : add_prefix_space_(add_prefix_space),
+        pattern_(use_regex ? make_known_scanner(kGpt2Pattern) : nullptr) {}
 
   void split(std::string_view text, Pieces& out) const override {
     if (text.empty()) return;
-    if (add_prefix_space_ && text.front() != ' ') text = out.owned.emplace_back(' ' + std::string(text));
+    if (add_prefix_space_ && text.front() != ' ')
+      text = out.owned.emplace_back(' ' + std::string(text));
     if (pattern_) {
       pattern_->split(text, out);
     } else {
@@ -54,7 +56,8 @@ class Digits : public PreTokenizer {
 
 class Sequence : public PreTokenizer {
  public:
-  explicit Sequence(std::vector<std::unique_ptr<PreTokenizer>> stages) : stages_(std::move(stages)) {}
+  explicit Sequence(std::vector<std::unique_ptr<PreTokenizer>> stages)
+      : stages_(std::move(stages)) {}
 
   void split(std::string_view text, Pieces& out) const override {
     if (text.empty()) return;
@@ -81,13 +84,16 @@ std::unique_ptr<PreTokenizer> make_byte_level(bool add_prefix_space, bool use_re
   return std::make_unique<ByteLevel>(add_prefix_space, use_regex);
 }
 
-std::unique_ptr<PreTokenizer> make_digits(bool individual_digits) { return std::make_unique<Digits>(individual_digits); }
+std::unique_ptr<PreTokenizer> make_digits(bool individual_digits) {
+  return std::make_unique<Digits>(individual_digits);
+}
 
 std::unique_ptr<PreTokenizer> make_sequence(std::vector<std::unique_ptr<PreTokenizer>> stages) {
   return std::make_unique<Sequence>(std::move(stages));
 }
 
-std::unique_ptr<PreTokenizer> make_split(const std::string& regex, SplitBehavior behavior, bool invert) {
+std::unique_ptr<PreTokenizer> make_split(const std::string& regex, SplitBehavior behavior,
+                                         bool invert) {
   // The known patterns match every character, so only what happens to matches is left to choose.
   if (!invert && behavior == SplitBehavior::kIsolated)
     if (auto scanner = make_known_scanner(regex)) return scanner;

@@ -10,7 +10,8 @@
 
 namespace plural {
 
-/// Pieces of one text, in order. They point into the text, or into `owned` where a stage had to add to it.
+/// Pieces of one text, in order. They point into the text, or into `owned` where a stage had to add
+/// to it.
 struct Pieces {
   std::vector<std::string_view> views;
   std::deque<std::string> owned;
@@ -27,21 +28,26 @@ class PreTokenizer {
 /// What a Split stage does with the matches of its pattern (`behavior` in tokenizer.json).
 enum class SplitBehavior { kRemoved, kIsolated, kMergedWithPrevious, kMergedWithNext, kContiguous };
 
-/// ByteLevel: a space before text that has none (`add_prefix_space`), then GPT-2's pattern (`use_regex`).
+/// ByteLevel: a space before text that has none (`add_prefix_space`), then GPT-2's pattern
+/// (`use_regex`).
 std::unique_ptr<PreTokenizer> make_byte_level(bool add_prefix_space, bool use_regex);
 
 /// Digits: each number character alone (`individual_digits`), or runs of them.
 std::unique_ptr<PreTokenizer> make_digits(bool individual_digits);
 
-/// Split at a regular expression. The patterns of GPT-2, Llama 3 and Qwen 2 with behaviour Isolated run as hand-written
-/// scanners; any other goes to Oniguruma. Throws InputError with Oniguruma's reason for a broken pattern.
-std::unique_ptr<PreTokenizer> make_split(const std::string& regex, SplitBehavior behavior, bool invert);
+/// Split at a regular expression. The patterns of GPT-2, Llama 3 and Qwen 2 with behaviour Isolated
+/// run as hand-written scanners; any other goes to Oniguruma. Throws InputError with Oniguruma's
+/// reason for a broken pattern.
+std::unique_ptr<PreTokenizer> make_split(const std::string& regex, SplitBehavior behavior,
+                                         bool invert);
 
 /// Split at a fixed string.
-std::unique_ptr<PreTokenizer> make_split_string(const std::string& literal, SplitBehavior behavior, bool invert);
+std::unique_ptr<PreTokenizer> make_split_string(const std::string& literal, SplitBehavior behavior,
+                                                bool invert);
 
 /// Always Oniguruma; the reference that the hand-written scanners are tested against.
-std::unique_ptr<PreTokenizer> make_split_oniguruma(const std::string& regex, SplitBehavior behavior, bool invert);
+std::unique_ptr<PreTokenizer> make_split_oniguruma(const std::string& regex, SplitBehavior behavior,
+                                                   bool invert);
 
 /// Stages one after the other, each splitting the pieces of the one before.
 std::unique_ptr<PreTokenizer> make_sequence(std::vector<std::unique_ptr<PreTokenizer>> stages);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading tokenizer.json and tokenizer_config.json. Whatever is not supported is refused by name, never ignored.
+// Reading tokenizer.json and tokenizer_config.json. Whatever is not supported is refused by name,
+// never ignored.
 #pragma once
 
 #include <filesystem>
@@ -22,9 +23,9 @@ struct TokenizerFile {
   std::vector<NormalForm> normalizers;  ///< applied in order
   std::unique_ptr<PreTokenizer> pre_tokenizer;
   std::vector<AddedToken> added_tokens;
-  std::vector<int64_t> prefix_ids, suffix_ids;        ///< around a text with add_special_tokens
-  std::vector<std::optional<std::string>> id_bytes;   ///< by id; empty where the file has no such id
-  std::unordered_map<std::string, int32_t> token_ids; ///< by the token as the file spells it
+  std::vector<int64_t> prefix_ids, suffix_ids;       ///< around a text with add_special_tokens
+  std::vector<std::optional<std::string>> id_bytes;  ///< by id; empty where the file has no such id
+  std::unordered_map<std::string, int32_t> token_ids;  ///< by the token as the file spells it
 };
 
 /// What tokenizer_config.json and chat_template.jinja say; both may be missing.

@@ -15,7 +15,8 @@ enum CharClass : uint8_t {
   kDigit = 8,   ///< what the Digits pre-tokeniser splits at (char::is_numeric)
 };
 
-/// CharClass bits of every code point; index below 0x110000. Built at the first call, shared by all threads.
+/// CharClass bits of every code point; index below 0x110000. Built at the first call, shared by all
+/// threads.
 const uint8_t* char_classes();
 
 /// \w: letters, marks, decimal digits, connectors and joiners.

@@ -10,7 +10,8 @@ namespace plural {
 
 /// What stands at one place of a byte string: a character, or an ill-formed sequence.
 struct Utf8Step {
-  size_t size;  ///< bytes to go on by; for an ill-formed sequence its maximal subpart (Unicode 15, 3.9, U+FFFD)
+  size_t size;  ///< bytes to go on by; for an ill-formed sequence its maximal subpart (Unicode
+                ///< 15, 3.9, U+FFFD)
   bool valid;
   bool cut;  ///< ill-formed only because the text ends inside the character
 };
@@ -25,19 +26,23 @@ struct CodePoint {
 };
 
 inline CodePoint decode_utf8(const char* bytes) {
-  const auto byte = [bytes](int i) { return static_cast<char32_t>(static_cast<unsigned char>(bytes[i])); };
+  const auto byte = [bytes](int i) {
+    return static_cast<char32_t>(static_cast<unsigned char>(bytes[i]));
+  };
   const char32_t lead = byte(0);
   if (lead < 0x80) return {lead, 1};
   if (lead < 0xE0) return {(lead & 0x1F) << 6 | (byte(1) & 0x3F), 2};
   if (lead < 0xF0) return {(lead & 0x0F) << 12 | (byte(1) & 0x3F) << 6 | (byte(2) & 0x3F), 3};
-  return {(lead & 0x07) << 18 | (byte(1) & 0x3F) << 12 | (byte(2) & 0x3F) << 6 | (byte(3) & 0x3F), 4};
+  return {(lead & 0x07) << 18 | (byte(1) & 0x3F) << 12 | (byte(2) & 0x3F) << 6 | (byte(3) & 0x3F),
+          4};
 }
 
 void append_utf8(std::string& out, char32_t code_point);
 
 bool is_valid_utf8(std::string_view text);
 
-/// Each ill-formed sequence becomes one U+FFFD, as Python's bytes.decode("utf-8", errors="replace") does.
+/// Each ill-formed sequence becomes one U+FFFD, as Python's bytes.decode("utf-8", errors="replace")
+/// does.
 std::string replace_invalid_utf8(std::string_view text);
 
 /// Bytes (0 to 3) at the end of `text` that begin a character which more bytes could complete.
