@@ -118,7 +118,8 @@ class ConfigReader {
   }
   /// True when the key was written, even as the default value. "a.b" looks into sections.
   bool given(std::string_view key) const;
-  /// Adds a cross-field problem, with the mark of `key` ("a.b" for sections) where it was given.
+  /// Adds a cross-field problem, with the mark of `key` ("a.b" for sections) where it was given. A message that
+  /// begins with a place of its own (an InputError of a part's options) is kept as it is.
   void problem(std::string_view key, const std::string& message);
   /// Reports unknown keys (with the nearest known one) and throws InputError when anything was wrong.
   void finish();
@@ -127,12 +128,14 @@ class ConfigReader {
   struct Problem {
     Mark mark;
     std::string text;
+    bool has_place = false;  // the text begins with its place
   };
   const ConfigNode* take(const char* name, const Constraint& constraint, const char* help);
   const ConfigNode& begin_section(const char* name);
   void end_section(const char* name, ConfigReader& inner);
   std::string path_of(std::string_view name) const;
   void report_unknown();
+  void add(const Mark& mark, std::string text);
   void wrong(const char* name, const ConfigNode& node, const std::string& expected);
   template <class T>
   void read_list(const char* name, std::vector<T>& value, const Constraint& constraint, const char* help);

@@ -153,10 +153,11 @@ void throw_unknown_name(const std::string& kind, const std::string& name, const 
 
 ConfigReader::ConfigReader(const ConfigNode& map, std::string path) : map_(&map), path_(std::move(path)) {
   if (map.kind == Kind::kMap || map.kind == Kind::kNull) return;
-  problems_.push_back({map.mark, fmt::format("{}expected a map of keys, got {}",
-                                             path_.empty() ? "" : fmt::format("'{}': ", path_), found(map))});
+  add(map.mark, fmt::format("{}expected a map of keys, got {}", path_.empty() ? "" : fmt::format("'{}': ", path_), found(map)));
   map_ = &kEmptyMap;
 }
+
+void ConfigReader::add(const Mark& mark, std::string text) { problems_.push_back({mark, std::move(text), false}); }
 
 std::string ConfigReader::path_of(std::string_view name) const {
   return path_.empty() ? std::string(name) : fmt::format("{}.{}", path_, name);
@@ -170,14 +171,14 @@ const ConfigNode* ConfigReader::take(const char* name, const Constraint& constra
                                               (node->kind == Kind::kList && node->items.empty())));
   if (!empty) return node;
   if (constraint.required)
-    problems_.push_back({node ? node->mark : map_->mark, fmt::format("missing key '{}' ({})", path_of(name), help)});
+    add(node ? node->mark : map_->mark, fmt::format("missing key '{}' ({})", path_of(name), help));
   return nullptr;
 }
 
 void ConfigReader::wrong(const char* name, const ConfigNode& node, const std::string& expected) {
   std::string hint;
   if (node.kind == Kind::kScalar && node.quoted && expected.find("number") != std::string::npos) hint = " (remove the quotes)";
-  problems_.push_back({node.mark, fmt::format("'{}': expected {}, got {}{}", path_of(name), expected, found(node), hint)});
+  add(node.mark, fmt::format("'{}': expected {}, got {}{}", path_of(name), expected, found(node), hint));
 }
 
 void ConfigReader::field(const char* name, bool& value, const Constraint& constraint, const char* help) {
@@ -280,7 +281,9 @@ bool ConfigReader::given(std::string_view key) const {
 
 void ConfigReader::problem(std::string_view key, const std::string& message) {
   const ConfigNode::Entry* entry = find_entry(*map_, key);
-  problems_.push_back({entry ? entry->mark : map_->mark, fmt::format("'{}': {}", path_of(key), message)});
+  const Mark& mark = entry ? entry->mark : map_->mark;
+  const bool has_place = message.rfind("--set ", 0) == 0 || (!mark.file.empty() && message.rfind(mark.file + ":", 0) == 0);
+  problems_.push_back({mark, has_place ? message : fmt::format("'{}': {}", path_of(key), message), has_place});
 }
 
 void ConfigReader::report_unknown() {
@@ -290,8 +293,8 @@ void ConfigReader::report_unknown() {
     if (hint.empty())  // written outside of its section?
       for (const std::string& inside : known_inside_)
         if (last_part(inside) == entry.key) hint = fmt::format(" (did you mean '{}'?)", path_of(inside));
-    problems_.push_back({entry.mark, path_.empty() ? fmt::format("unknown key '{}'{}", entry.key, hint)
-                                                   : fmt::format("unknown key '{}' in '{}'{}", entry.key, path_, hint)});
+    add(entry.mark, path_.empty() ? fmt::format("unknown key '{}'{}", entry.key, hint)
+                                  : fmt::format("unknown key '{}' in '{}'{}", entry.key, path_, hint));
   }
 }
 
@@ -303,7 +306,7 @@ void ConfigReader::finish() {
   });
   std::string message;
   for (const Problem& problem : problems_) {
-    const std::string place = to_string(problem.mark);
+    const std::string place = problem.has_place ? "" : to_string(problem.mark);
     message += fmt::format("{}{}{}{}", message.empty() ? "" : "\n", place, place.empty() ? "" : ": ", problem.text);
   }
   throw InputError(message);

@@ -26,15 +26,15 @@ void sync_folder(const std::filesystem::path& folder) {
 
 AtomicFile::AtomicFile(const std::filesystem::path& file) : file_(file) {
   std::error_code ignored;
-  // A link is followed, so that the file it names is replaced and the link stays.
-  if (std::filesystem::is_symlink(file_, ignored)) {
-    const auto target = std::filesystem::weakly_canonical(file_, ignored);
-    if (!ignored) file_ = target;
-  }
   if (std::filesystem::is_directory(file_, ignored)) fail("write", EISDIR);
-  if (std::filesystem::is_other(file_, ignored)) {
+  if (std::filesystem::is_other(file_, ignored)) {  // asked before links are resolved: /dev/stdout leads nowhere
     fd_ = ::open(file_.c_str(), O_WRONLY | O_CLOEXEC);
   } else {
+    // A link is followed, so that the file it names is replaced and the link stays.
+    if (std::filesystem::is_symlink(file_, ignored)) {
+      const auto target = std::filesystem::weakly_canonical(file_, ignored);
+      if (!ignored) file_ = target;
+    }
     static std::atomic<int> counter{0};
     temporary_ = file_.string() + fmt::format(".tmp{}-{}", ::getpid(), counter++);
     fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);

@@ -196,7 +196,10 @@ std::string to_json_line(const Example& example) {
   for (const Response& response : example.responses)
     object["responses"].push_back({{"text", response.text}, {"reward", response.reward}});
   if (!example.source.empty()) object["source"] = example.source;
-  for (const auto& [key, value] : example.extra) object[key] = nlohmann::ordered_json::parse(value);
+  for (const auto& [key, value] : example.extra) {
+    object[key] = nlohmann::ordered_json::parse(value, nullptr, /*allow_exceptions=*/false);
+    PLURAL_CHECK(!object[key].is_discarded(), "the extra field '" + key + "' is not JSON text");
+  }
   return object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 

@@ -2,6 +2,7 @@
 #include "plural/run_config.h"
 
 #include <cstdlib>
+#include <random>
 
 #include "plural/error.h"
 #include "tests/support/catch.h"
@@ -76,6 +77,10 @@ TEST_CASE("an owner's own checks are reported in the same message") {
   };
   const std::string text = thrown<InputError>([&] { read_run_config(parse_yaml("format: xml\n" + kMinimal + "stepz: 3", "run.yaml"), check); });
   CHECK(text == "run.yaml:1:1: 'format': no such format\nrun.yaml:6:1: unknown key 'stepz' (did you mean 'steps'?)");
+
+  // What a part says about its own options keeps its own place.
+  const auto part = [](const RunConfig&, ConfigReader& reader) { reader.problem("rewards", "run.yaml:4:20: unknown key 'x'"); };
+  CHECK(thrown<InputError>([&] { read_run_config(parse_yaml(kMinimal, "run.yaml"), part); }) == "run.yaml:4:20: unknown key 'x'");
 }
 
 TEST_CASE("the resolved configuration reads back equal") {
@@ -101,6 +106,31 @@ TEST_CASE("the example configurations are valid") {
     ++found;
   }
   CHECK(found >= 2);
+}
+
+TEST_CASE("mutated configurations are read or refused, never worse") {
+  const std::string good = read_bytes(source_dir() / "examples/wordnet/rl.yaml");
+  std::mt19937_64 random(5);
+  const std::string spice = "{}[]:-,#&*!|>'\"%@`?~\n \t\\0.e\xff";
+  int refused = 0;
+  for (int trial = 0; trial < 2000; ++trial) {
+    std::string bytes = good;
+    for (uint64_t change = 0, n = 1 + random() % 4; change < n; ++change) {
+      const size_t place = random() % bytes.size();
+      if (random() % 3 == 0) bytes.erase(place, 1 + random() % 20);
+      else if (random() % 2 == 0) bytes[place] = spice[random() % spice.size()];
+      else bytes.insert(place, 1, spice[random() % spice.size()]);
+    }
+    try {
+      const std::string text = dump(read(bytes));
+      REQUIRE(dump(read(text)) == text);
+    } catch (const InputError& error) {
+      REQUIRE(std::string(error.what()).rfind("run.yaml", 0) == 0);
+      ++refused;
+    }
+  }
+  CHECK(refused > 500);
+  CHECK(refused < 2000);
 }
 
 TEST_CASE("the guide's table lists every key as it is") {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <random>
 #include <set>
 
 #include "plural/dataset.h"
@@ -55,6 +56,9 @@ TEST_CASE("a plain prompt is one user message and gold may be left out") {
   CHECK(e.id == "12");
   CHECK(parse_example(R"({"prompt":"Hi","gold":[]})", "f:1").gold.empty());
   CHECK(to_json_line(e) == R"({"id":"12","prompt":"Hi"})");
+  Example broken = e;
+  broken.extra["x"] = "{not json";
+  CHECK_THROWS_AS(to_json_line(broken), CheckError);
 }
 
 TEST_CASE("a bad line names its place, its field and what it holds") {
@@ -80,6 +84,33 @@ TEST_CASE("a bad line names its place, its field and what it holds") {
   std::string deep = R"({"prompt":"p","x":)";
   deep.append(100000, '[');
   CHECK_THAT(bad(deep), Contains("nested"));
+}
+
+TEST_CASE("mutated lines are read or refused, never worse") {
+  const std::string good =
+      R"({"id":"x1","prompt":[{"role":"user","content":"Name \u00e9"}],"gold":["a",{"answer":"b","aliases":["B"],"weight":2.5}],)"
+      R"("responses":[{"text":"t","reward":0.5}],"n":[1,{"k":null}]})";
+  std::mt19937_64 random(11);
+  const std::string spice = "{}[]\",:0123456789-eE.\\u\xff\xc3tfn";
+  int refused = 0;
+  for (int trial = 0; trial < 3000; ++trial) {
+    std::string bytes = good;
+    for (uint64_t change = 0, n = 1 + random() % 3; change < n; ++change) {
+      const size_t place = random() % bytes.size();
+      if (random() % 4 == 0) bytes.erase(place, 1 + random() % 8);
+      else if (random() % 2 == 0) bytes[place] = spice[random() % spice.size()];
+      else bytes.insert(place, 1, spice[random() % spice.size()]);
+    }
+    try {
+      const std::string line = to_json_line(parse_example(bytes, "f:1"));
+      REQUIRE(to_json_line(parse_example(line, "f:1")) == line);
+    } catch (const InputError& error) {
+      REQUIRE(std::string(error.what()).rfind("f:1: ", 0) == 0);
+      ++refused;
+    }
+  }
+  CHECK(refused > 500);
+  CHECK(refused < 3000);
 }
 
 TEST_CASE("a data file reports all bad lines together and skips blank ones") {
