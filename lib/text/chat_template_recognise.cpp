@@ -77,7 +77,7 @@ std::optional<ChatTemplate> recognise_chatml(const Features& features) {
   // Things that change what a plain conversation looks like.
   if (features.has_any({"bos_token", "loop.last and add_generation_prompt",
                         "<|im_start|>assistant\\n<think>", "|trim", "| trim", "strftime",
-                        "raise_exception('Conv", "reasoning_mode"}))
+                        "raise_exception('Conv", "reasoning_mode", "vision_start"}))
     return std::nullopt;
   if (features.has("think>")) {
     // Qwen3: thinking is on by default, which leaves the prompt bare; switched off, it is an empty

@@ -373,6 +373,7 @@ TEMPLATES = {
 UNKNOWN_TEMPLATES = {
     "chatml_bos": "{{ bos_token }}" + CHATML,
     "chatml_trim": CHATML.replace("message['content']", "message['content'] | trim"),
+    "vision": "{% if images is defined %}{{ '<|vision_start|>' }}{% endif %}" + CHATML,
     "always_thinks": CHATML.replace("assistant\n'", "assistant\n<think>\n'"),
     "qwen1.5": CHATML.replace("+ '<|im_end|>' + '\n'}}", "}}{% if (loop.last and add_generation_prompt) or not loop.last %}{{ '<|im_end|>' + '\n' }}{% endif %}"),
     "keeps_thoughts": QWEN3.replace("if loop.index0 > ns.last_query_index", "if true"),
