@@ -136,6 +136,7 @@ class SftTrainer {
  private:
   struct Row;
   std::vector<Row> draw_rows(int64_t& position) const;
+  std::string render(const Example& example, const std::vector<StatedAnswer>& answers) const;
   void add_row(const Example& example, int64_t k, const std::string& text, std::vector<Row>& rows) const;
   MetricMap update(const std::vector<Row>& rows) const;
 
@@ -146,8 +147,8 @@ class SftTrainer {
 };
 
 /// A training set of answers drawn from the gold distribution: min(k, distinct) answers without replacement
-/// by weight (gold answers of weight 0 count as 1e-6; those with equal normal forms are one, their weights added),
-/// spelled as `answer`. A pure function of the stream.
+/// by weight (gold answers of weight 0 count as 1e-6; those with equal normal forms are one, their weights added;
+/// those with an empty one, which nothing matches, are left out), spelled as `answer`. A pure function of the stream.
 std::vector<StatedAnswer> draw_gold_answers(const Example& example, int64_t k, std::span<const double> confidences,
                                             RandomStream& stream);
 

@@ -17,8 +17,10 @@ std::vector<StatedAnswer> draw_gold_answers(const Example& example, int64_t k, s
   std::vector<Candidate> pool;
   std::map<std::string, size_t> seen;
   for (const GoldAnswer& gold : example.gold) {
+    const std::string normal = normal_form(gold.answer);
+    if (normal.empty()) continue;
     const double weight = gold.weight > 0 ? gold.weight : 1e-6;
-    const auto [it, added] = seen.try_emplace(normal_form(gold.answer), pool.size());
+    const auto [it, added] = seen.try_emplace(normal, pool.size());
     if (added)
       pool.push_back({&gold.answer, weight});
     else

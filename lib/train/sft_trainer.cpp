@@ -58,7 +58,7 @@ std::vector<SftTrainer::Row> SftTrainer::draw_rows(int64_t& position) const {
       const int64_t k = options_.num_answers[stream.below(options_.num_answers.size())];
       const auto answers = draw_gold_answers(example, k, options_.confidences, stream);
       // A category with fewer answers than k is asked for as many as it has.
-      add_row(example, static_cast<int64_t>(answers.size()), parts_.format.render(answers), rows);
+      add_row(example, static_cast<int64_t>(answers.size()), render(example, answers), rows);
     } else {
       // All responses of an example stay in one step, next to each other: the prompt is computed once.
       for (const Response& response : example.responses) add_row(example, 0, response.text, rows);
@@ -66,6 +66,16 @@ std::vector<SftTrainer::Row> SftTrainer::draw_rows(int64_t& position) const {
     ++position;
   }
   return rows;
+}
+
+std::string SftTrainer::render(const Example& example, const std::vector<StatedAnswer>& answers) const {
+  if (answers.empty())
+    throw InputError(fmt::format("example '{}': none of its gold answers has a letter or digit", example.id));
+  try {
+    return parts_.format.render(answers);
+  } catch (const InputError& error) {
+    throw InputError(fmt::format("example '{}': {}", example.id, error.what()));
+  }
 }
 
 void SftTrainer::add_row(const Example& example, int64_t k, const std::string& text, std::vector<Row>& rows) const {

@@ -3,37 +3,25 @@
 
 #include <ATen/ATen.h>
 
+#include <cmath>
+
+#include "plural/evaluation.h"
+
 namespace plural {
 
 namespace {
 
 double mean_of(const Tensor& x) { return x.to(at::kDouble).mean().item<double>(); }
 
-// Mean of x where mask holds; nothing is logged when it holds nowhere.
-void put_mean(MetricMap& metrics, const std::string& name, const Tensor& x, const Tensor& mask) {
-  const double count = mask.sum().item<double>();
-  if (count > 0) metrics[name] = (x.to(at::kDouble) * mask.to(at::kDouble)).sum().item<double>() / count;
-}
-
-// [B, K] bool: the slot's answer is not empty and no earlier slot of the row has the same.
-Tensor first_of_its_kind(const Tensor& key) {
-  const Tensor same = key.unsqueeze(2) == key.unsqueeze(1);  // [B, K, K]: slot i equals slot j
-  return same.tril(-1).any(2).logical_not().logical_and(key >= 0);
-}
-
 }  // namespace
 
 MetricMap answer_metrics(const AnswerBatch& answers) {
+  const MetricMap all = to_metric_map(evaluate_sets(answers));
   MetricMap metrics;
-  if (answers.rows == 0 || answers.slots == 0) return metrics;
-  const Tensor k = answers.k.to(at::kDouble);
-  const Tensor correct = answers.correct();
-  metrics["answers/format_rate"] = mean_of(answers.format_ok);
-  metrics["answers/coverage"] = mean_of(answers.first_hit().to(at::kDouble).sum(1) / k);
-  metrics["answers/unique"] = mean_of(first_of_its_kind(answers.key).to(at::kDouble).sum(1) / k);
-  put_mean(metrics, "answers/accuracy", correct, answers.present);
-  put_mean(metrics, "answers/mean_confidence", answers.confidence, answers.confidence_ok);
-  put_mean(metrics, "answers/brier", (answers.confidence - correct).square(), answers.confidence_ok);
+  for (const char* name : {"format_rate", "coverage", "any_correct", "unique", "accuracy", "mean_confidence", "brier",
+                           "ece", "tokens_per_distinct_correct"})
+    // Nothing to measure (no valid confidence, no correct answer) is NaN there and absent here.
+    if (const double value = all.at(name); std::isfinite(value)) metrics[std::string("answers/") + name] = value;
   return metrics;
 }
 

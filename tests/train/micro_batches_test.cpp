@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+// The cut of a batch: where it falls, and that it changes nothing (promise 3).
+#include <algorithm>
+#include <numeric>
+
+#include "lib/train/micro_batches.h"
+#include "lib/train/policy_update.h"
+#include "tests/train/train_support.h"
+
+using namespace plural;
+
+namespace {
+
+struct Rows {
+  std::vector<std::vector<TokenId>> prompts, completions;
+  std::vector<PackRow> packed() const {
+    std::vector<PackRow> rows;
+    for (size_t r = 0; r < prompts.size(); ++r) rows.push_back({prompts[r], completions[r]});
+    return rows;
+  }
+};
+
+std::vector<TokenId> random_ids(RandomStream& stream, int64_t n) {
+  std::vector<TokenId> ids;
+  for (int64_t i = 0; i < n; ++i) ids.push_back(static_cast<TokenId>(stream.below(256)));
+  return ids;
+}
+
+// Groups of `group` rows with one prompt of `prompt` tokens; completions of the given lengths.
+Rows make_rows(const std::vector<int64_t>& lengths, size_t group, int64_t prompt) {
+  RandomStream stream(11, RandomPurpose::kUser);
+  Rows rows;
+  for (size_t r = 0; r < lengths.size(); ++r) {
+    rows.prompts.push_back(r % group == 0 ? random_ids(stream, prompt) : rows.prompts.back());
+    rows.completions.push_back(random_ids(stream, lengths[r]));
+  }
+  return rows;
+}
+
+std::vector<std::pair<int64_t, int64_t>> cut(const Rows& rows, int64_t budget) {
+  std::vector<std::pair<int64_t, int64_t>> result;
+  const auto packed = rows.packed();
+  for (const Span& run : cut_rows(packed, budget)) result.emplace_back(run.begin, run.end);
+  return result;
+}
+
+using Runs = std::vector<std::pair<int64_t, int64_t>>;
+
+// The gradient of the whole batch by name, read from AdamW's first moment: (1 - beta1) g after one step.
+struct Outcome {
+  MetricMap metrics;
+  NamedTensors gradients;
+};
+
+Outcome update(const std::filesystem::path& dir, const Rows& rows, const std::vector<double>& advantage,
+               const std::vector<size_t>& order, int64_t budget, const ObjectiveOptions& objective_options,
+               int64_t passes = 1) {
+  const auto policy = tiny_policy(dir, 3, at::kCPU, at::kDouble);
+  const auto reference = tiny_policy(dir, 4, at::kCPU, at::kDouble)->frozen_copy();
+  const auto objective = make_policy_gradient(objective_options);
+  OptimizerOptions options;
+  options.max_grad_norm = 0;
+  AdamW optimizer(policy->named_parameters(), options);
+  const std::vector<float> sampler(64, -5.f);
+  std::vector<UpdateRow> batch;
+  for (size_t r : order)
+    batch.push_back({{rows.prompts[r], rows.completions[r]},
+                     std::span(sampler).first(rows.completions[r].size()),
+                     advantage[r]});
+  Outcome outcome;
+  outcome.metrics = update_policy({*policy, reference.get(), *objective, optimizer}, batch,
+                                  {.passes = passes,
+                                   .max_batch_tokens = budget,
+                                   .max_new_tokens = 20,
+                                   .temperature = .8,
+                                   .learning_rate = 1e-3});
+  for (const auto& [name, value] : optimizer.state())
+    if (name.ends_with(".exp_avg")) outcome.gradients.emplace_back(name, value / (1 - options.beta1));
+  return outcome;
+}
+
+void check_close(const Outcome& a, const Outcome& b, double tolerance) {
+  REQUIRE(a.gradients.size() == b.gradients.size());
+  double largest = 0;
+  for (size_t i = 0; i < a.gradients.size(); ++i) {
+    const Tensor &x = a.gradients[i].second, &y = b.gradients[i].second;
+    largest = std::max(largest, y.abs().max().item<double>());
+    INFO(a.gradients[i].first);
+    CHECK((x - y).abs().max().item<double>() < tolerance);
+  }
+  CHECK(largest > 1e-3);  // there is a gradient to compare
+  for (const auto& [name, value] : a.metrics) {
+    INFO(name);
+    CHECK(b.metrics.at(name) == Approx(value).epsilon(1e-9).margin(1e-12));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("rows are cut by packed tokens, groups kept together") {
+  const Rows rows = make_rows({4, 4, 4, 4, 4, 4}, 2, 10);  // three groups of 10 + 4 + 4 = 18 packed tokens
+  CHECK(cut(rows, 54) == Runs{{0, 6}});
+  CHECK(cut(rows, 53) == Runs{{0, 4}, {4, 6}});
+  CHECK(cut(rows, 35) == Runs{{0, 2}, {2, 4}, {4, 6}});
+  CHECK(cut(rows, 18) == Runs{{0, 2}, {2, 4}, {4, 6}});
+  // A group that fits nowhere is cut; a row that fits nowhere goes alone.
+  CHECK(cut(rows, 17) == Runs{{0, 1}, {1, 2}, {2, 3}, {3, 4}, {4, 5}, {5, 6}});
+  CHECK(cut(rows, 1) == Runs{{0, 1}, {1, 2}, {2, 3}, {3, 4}, {4, 5}, {5, 6}});
+  CHECK(cut(Rows{}, 10).empty());
+}
+
+TEST_CASE("a group that is cut keeps to the budget and covers every row once") {
+  const Rows rows = make_rows({3, 9, 2, 7, 1, 5, 5, 5, 8, 2}, 5, 6);
+  const auto packed = rows.packed();
+  for (int64_t budget = 1; budget < 80; ++budget) {
+    int64_t next = 0;
+    for (const auto& [begin, end] : cut(rows, budget)) {
+      CHECK(begin == next);
+      next = end;
+      const auto part = std::span(packed).subspan(begin, end - begin);
+      const int64_t tokens = pack_rows(part).tokens();
+      INFO("budget " << budget << " run " << begin << ".." << end << " of " << tokens);
+      CHECK((tokens <= budget || end - begin == 1));
+    }
+    CHECK(next == 10);
+  }
+}
+
+TEST_CASE("a packed run knows which row owns each prediction") {
+  const Rows rows = make_rows({2, 0, 3}, 3, 4);
+  const auto packed = rows.packed();
+  const MicroBatch micro = pack_micro_batch(packed, {0, 3}, at::kCPU);
+  CHECK(at::equal(micro.row, at::tensor({0, 0, 2, 2, 2}, at::kLong)));
+  CHECK(at::equal(micro.row_tokens, at::tensor({2.f, 0.f, 3.f})));
+  CHECK(micro.batch.predictions() == 5);
+  CHECK(micro.batch.tokens() <= 4 + 5);  // the prompt once
+}
+
+TEST_CASE("the gradient does not depend on the cut, on prompt sharing or on the order of rows") {
+  TempDir dir;
+  write_tiny_model_files(dir.path());
+  const Rows rows = make_rows({3, 9, 2, 7, 1, 5, 5, 8}, 4, 6);
+  const std::vector<double> advantage = {.5, -.25, 0, 1, -1, .75, .3, -.6};
+  std::vector<size_t> straight(8), mixed = {0, 4, 1, 5, 2, 6, 3, 7};  // mixed: no neighbours with one prompt
+  std::iota(straight.begin(), straight.end(), 0u);
+  for (const char* aggregation : {"dapo", "grpo", "dr_grpo", "bnpo"})
+    for (double kl : {0.0, .2}) {
+      INFO(aggregation << " kl " << kl);
+      ObjectiveOptions objective;
+      objective.aggregation = aggregation, objective.kl_weight = kl;
+      const Outcome whole = update(dir.path(), rows, advantage, straight, 1000, objective);
+      check_close(update(dir.path(), rows, advantage, straight, 30, objective), whole, 1e-10);
+      check_close(update(dir.path(), rows, advantage, straight, 1, objective), whole, 1e-10);
+      check_close(update(dir.path(), rows, advantage, mixed, 25, objective), whole, 1e-10);
+    }
+}
+
+TEST_CASE("later passes compare with the log-probs of the first") {
+  TempDir dir;
+  write_tiny_model_files(dir.path());
+  const Rows rows = make_rows({3, 9, 2, 7}, 4, 6);
+  const std::vector<double> advantage = {.5, -.25, -.75, .5};
+  const std::vector<size_t> order = {0, 1, 2, 3};
+  const Outcome one = update(dir.path(), rows, advantage, order, 1000, {}, 1);
+  CHECK(one.metrics.at("policy/ratio") == 1.0);
+  CHECK(one.metrics.at("policy/kl_old") == 0.0);
+  const Outcome three = update(dir.path(), rows, advantage, order, 1000, {}, 3);
+  CHECK(three.metrics.at("policy/kl_old") > 1e-7);
+  CHECK(three.metrics.at("optim/updates") == 3);
+  // The cut matters in no pass.
+  check_close(update(dir.path(), rows, advantage, order, 1, {}, 3), three, 1e-10);
+}

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <ATen/core/grad_mode.h>
+
+#include <cmath>
+#include <limits>
+
+#include "lib/train/policy_update.h"
+#include "plural/error.h"
+#include "tests/train/train_support.h"
+
+using namespace plural;
+
+namespace {
+
+// Counts the forwards with gradient.
+class CountingPolicy final : public Policy {
+ public:
+  explicit CountingPolicy(Policy& inner) : inner_(inner) {}
+  PolicyOutput evaluate(const PackedBatch& batch, const EvaluateOptions& options) override {
+    predictions += batch.predictions();
+    return inner_.evaluate(batch, options);
+  }
+  NamedTensors named_parameters() override { return inner_.named_parameters(); }
+  std::unique_ptr<Policy> frozen_copy() const override { return inner_.frozen_copy(); }
+  void save(const std::filesystem::path& dir) const override { inner_.save(dir); }
+  at::Device device() const override { return inner_.device(); }
+  int64_t context_length() const override { return inner_.context_length(); }
+  int64_t vocab_size() const override { return inner_.vocab_size(); }
+  int64_t predictions = 0;
+
+ private:
+  Policy& inner_;
+};
+
+class BrokenObjective final : public Objective {
+ public:
+  std::string name() const override { return "broken"; }
+  LossTerms loss(const ObjectiveInput& input) const override {
+    return {input.log_prob.sum() * std::numeric_limits<double>::quiet_NaN(), {}};
+  }
+};
+
+RlOptions small_options() {
+  RlOptions options;
+  options.steps = 6;
+  options.prompts_per_step = 2;
+  options.samples_per_prompt = 4;
+  options.num_answers = 2;
+  options.sampling.max_new_tokens = 6;
+  options.seed = 9;
+  return options;
+}
+
+// A trainer with a policy of its own in a shared world.
+struct Run {
+  std::unique_ptr<TransformerPolicy> policy;
+  std::unique_ptr<RolloutEngine> engine;
+  std::unique_ptr<Objective> objective = make_policy_gradient({});
+  AdamW optimizer;
+  RlTrainer trainer;
+
+  Run(World& world, uint64_t seed, const RlOptions& options, at::ScalarType dtype = at::kFloat)
+      : policy(tiny_policy(world.dir.path(), seed, at::kCPU, dtype)),
+        engine(make_local_engine(*policy, world.tokenizer)),
+        optimizer(policy->named_parameters(), optimizer_options()),
+        trainer({*policy, *engine, world.tokenizer, world.examples, world.format, *world.matcher, world.rewards,
+                 *world.advantage, *objective, optimizer},
+                options) {}
+  static OptimizerOptions optimizer_options() {
+    OptimizerOptions options;
+    options.learning_rate = 2e-2, options.schedule = "cosine", options.warmup_steps = 1;
+    return options;
+  }
+};
+
+NamedTensors copy_of(Policy& policy) {
+  NamedTensors copies;
+  for (const auto& [name, value] : policy.named_parameters()) copies.emplace_back(name, value.detach().clone());
+  return copies;
+}
+
+}  // namespace
+
+TEST_CASE("a step reports every metric and every row") {
+  World world;
+  Run run(world, 1, small_options());
+  const StepReport report = run.trainer.step();
+  CHECK(report.step == 1);
+  for (const char* name :
+       {"loss", "reward/total/mean", "reward/early_letters/mean", "answers/format_rate", "answers/coverage",
+        "answers/unique", "rollout/tokens", "rollout/length_mean", "rollout/truncated", "rollout/surprisal",
+        "policy/entropy", "policy/ratio", "policy/clip_low", "policy/clip_high", "policy/kl_old",
+        "policy/sampler_trainer_diff", "policy/trained_tokens", "optim/grad_norm", "optim/learning_rate",
+        "optim/skipped", "optim/updates", "advantage/equal_groups", "time/generate_s", "time/update_s", "time/step_s",
+        "rate/tokens_per_s"}) {
+    INFO(name);
+    REQUIRE(report.metrics.count(name) == 1);
+    CHECK(std::isfinite(report.metrics.at(name)));
+  }
+  // One forward for sampling and training (promise 2), float32.
+  CHECK(report.metrics.at("policy/sampler_trainer_diff") < 1e-4);
+  CHECK(report.metrics.at("policy/ratio") == 1.0);
+  CHECK(report.metrics.at("policy/entropy") == Approx(std::log(259.0)).margin(.2));  // random weights: near uniform
+  CHECK(report.metrics.at("optim/learning_rate") == Approx(2e-2));
+
+  double total = 0, advantage = 0;
+  int64_t rows = 0;
+  run.trainer.visit_rows([&](const RowRecord& row) {
+    ++rows;
+    total += row.total, advantage += row.advantage;
+    REQUIRE(row.rewards.size() == 1);
+    CHECK(row.rewards[0].first == "early_letters");
+    CHECK(row.rewards[0].second == row.total);
+    CHECK(row.example != nullptr);
+    CHECK(row.completion->ids.size() <= 6);
+    CHECK(row.answers != nullptr);
+  });
+  CHECK(rows == 8);
+  CHECK(total / 8 == Approx(report.metrics.at("reward/total/mean")));
+  CHECK(advantage == Approx(0).margin(1e-5));
+}
+
+TEST_CASE("rows of zero advantage cost no forward; a step without any changes nothing") {
+  World world;
+  world.rewards = {};
+  world.rewards.add(std::make_unique<Constant>());
+  const auto policy = tiny_policy(world.dir.path(), 1);
+  const auto engine = make_local_engine(*policy, world.tokenizer);
+  CountingPolicy counting(*policy);
+  const auto objective = make_policy_gradient({});
+  AdamW optimizer(policy->named_parameters(), {});
+  RlTrainer trainer({counting, *engine, world.tokenizer, world.examples, world.format, *world.matcher, world.rewards,
+                     *world.advantage, *objective, optimizer},
+                    small_options());
+  const NamedTensors before = copy_of(*policy);
+  const StepReport report = trainer.step();
+  CHECK(counting.predictions == 0);
+  CHECK(report.metrics.at("optim/updates") == 0);
+  CHECK(report.metrics.at("advantage/equal_groups") == 1);
+  CHECK(report.step == 1);
+  check_equal(before, copy_of(*policy));
+  CHECK(optimizer.steps() == 0);
+
+  // Two of four rows with an advantage: only their tokens are evaluated.
+  const std::vector<TokenId> prompt = {1, 2, 3}, completion = {4, 5};
+  const std::vector<float> sampler = {-1, -1};
+  std::vector<UpdateRow> rows;
+  for (double a : {1.0, 0.0, -1.0, 0.0}) rows.push_back({{prompt, completion}, sampler, a});
+  update_policy({counting, nullptr, *objective, optimizer}, rows, {.max_new_tokens = 2, .learning_rate = 1e-3});
+  CHECK(counting.predictions == 4);
+}
+
+TEST_CASE("a step that is not finite is skipped, reported, and training goes on") {
+  World world;
+  Run run(world, 1, small_options());
+  BrokenObjective broken;
+  RlTrainer trainer({*run.policy, *run.engine, world.tokenizer, world.examples, world.format, *world.matcher,
+                     world.rewards, *world.advantage, broken, run.optimizer},
+                    small_options());
+  const NamedTensors before = copy_of(*run.policy);
+  const StepReport report = trainer.step();
+  CHECK(report.metrics.at("optim/skipped") == 1);
+  CHECK(report.metrics.at("optim/updates") == 0);
+  check_equal(before, copy_of(*run.policy));
+  CHECK(run.trainer.step().metrics.at("optim/skipped") == 0);
+}
+
+TEST_CASE("k steps, stop, resume, N - k steps equal N steps bit for bit") {
+  World world;
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    RlOptions options = small_options();
+    options.passes = 2;
+    Run straight(world, 1, options, dtype);
+    for (int i = 0; i < 2; ++i) straight.trainer.step();
+    TempDir folder;
+    save_checkpoint(folder.path(), straight.trainer.state());
+    std::vector<MetricMap> expected;
+    while (!straight.trainer.done()) expected.push_back(timeless(straight.trainer.step().metrics));
+    REQUIRE(expected.size() == 4);
+
+    Run resumed(world, 77, options, dtype);  // other start weights: all must come from the checkpoint
+    const auto state = load_newest_checkpoint(folder.path());
+    REQUIRE(state);
+    resumed.trainer.restore(*state);
+    for (const MetricMap& metrics : expected) CHECK(timeless(resumed.trainer.step().metrics) == metrics);
+    CHECK(resumed.trainer.done());
+    check_equal(copy_of(*straight.policy), copy_of(*resumed.policy));
+    check_equal(straight.optimizer.state(), resumed.optimizer.state());
+  }
+}
+
+TEST_CASE("a state that does not fit is refused by name") {
+  World world;
+  Run run(world, 1, small_options());
+  TrainState state = clone(run.trainer.state());
+  const std::string name = state.parameters.front().first;
+  state.parameters.front().second = at::zeros({2});
+  CHECK_THROWS_WITH(run.trainer.restore(state), Catch::Contains(name));
+  state.parameters.erase(state.parameters.begin());
+  CHECK_THROWS_WITH(run.trainer.restore(state), Catch::Contains("'" + name + "' is missing"));
+}
+
+TEST_CASE("a step that throws leaves the trainer as it was") {
+  World world;
+  RlOptions options = small_options();
+  Run straight(world, 1, options), stopped(world, 1, options);
+  stopped.engine->set_progress([](int64_t, int64_t, int64_t) { return false; });
+  CHECK_THROWS_AS(stopped.trainer.step(), Interrupted);
+  stopped.engine->set_progress({});
+  for (int i = 0; i < 2; ++i)
+    CHECK(timeless(stopped.trainer.step().metrics) == timeless(straight.trainer.step().metrics));
+}
+
+TEST_CASE("unusable settings and prompts say what to do") {
+  World world;
+  RlOptions greedy = small_options();
+  greedy.sampling.temperature = 0;
+  CHECK_THROWS_WITH(Run(world, 1, greedy), Catch::Contains("temperature"));
+  World long_prompt;
+  for (Example& example : long_prompt.examples) example.prompt[0].content = std::string(600, 'a');
+  Run run(long_prompt, 1, small_options());
+  CHECK_THROWS_WITH(run.trainer.step(), Catch::Contains("example 'ex-") && Catch::Contains("512"));
+}
+
+TEST_CASE("RL raises a reward") {
+  World world;
+  RlOptions options = small_options();
+  options.steps = 40, options.prompts_per_step = 2, options.samples_per_prompt = 16;
+  Run run(world, 1, options);
+  const double first = run.trainer.step().metrics.at("reward/total/mean");
+  double last = 0;
+  while (!run.trainer.done()) last = run.trainer.step().metrics.at("reward/total/mean");
+  CHECK(first < .3);  // 26 of 259 tokens
+  CHECK(last > .8);
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cmath>
+#include <fstream>
+
+#include "plural/error.h"
+#include "tests/support/parity.h"
+#include "tests/train/train_support.h"
+
+using namespace plural;
+
+namespace {
+
+SftOptions small_options(const std::string& target) {
+  SftOptions options;
+  options.steps = 6;
+  options.rows_per_step = 4;
+  options.target = target;
+  options.num_answers = {1, 2};
+  options.confidences = {.5};
+  options.seed = 3;
+  return options;
+}
+
+struct Run {
+  std::unique_ptr<TransformerPolicy> policy;
+  AdamW optimizer;
+  SftTrainer trainer;
+  Run(World& world, uint64_t seed, const SftOptions& options, at::ScalarType dtype = at::kFloat,
+      OptimizerOptions optimizer_options = {.learning_rate = 1e-2})
+      : policy(tiny_policy(world.dir.path(), seed, at::kCPU, dtype)),
+        optimizer(policy->named_parameters(), optimizer_options),
+        trainer({*policy, world.tokenizer, world.examples, world.format, optimizer}, options) {}
+};
+
+}  // namespace
+
+TEST_CASE("one step's loss and gradients equal those of transformers") {
+  World world;
+  SftOptions options = small_options("responses");
+  options.rows_per_step = 10;  // all five examples, two responses each
+  OptimizerOptions optimizer;
+  optimizer.max_grad_norm = 0;
+  Run run(world, 5, options, at::kFloat, optimizer);
+  TempDir dir;
+  run.policy->save(dir.path());
+  nlohmann::json rows = nlohmann::json::array();
+  for (const Example& example : world.examples)
+    for (const Response& response : example.responses) {
+      std::vector<TokenId> target = world.tokenizer.encode(response.text);
+      target.push_back(*world.tokenizer.eos_id());
+      rows.push_back({{"prompt", world.tokenizer.encode_chat(example.prompt)}, {"target", target}});
+    }
+  std::ofstream(dir / "rows.json") << rows.dump();
+  const auto golden = run_parity_script("train_parity.py", "'" + dir.path().string() + "' '" + (dir / "rows.json").string() + "'");
+
+  const StepReport report = run.trainer.step();
+  CHECK(report.metrics.at("sft/rows") == 10);
+  CHECK(report.metrics.at("loss") == Approx(golden["loss"].get<double>()).epsilon(2e-6));
+  CHECK(report.metrics.at("optim/grad_norm") == Approx(golden["grad_norm"].get<double>()).epsilon(1e-4));
+  size_t compared = 0;
+  for (const auto& [name, value] : run.optimizer.state()) {
+    if (!name.ends_with(".exp_avg")) continue;
+    const std::string parameter = name.substr(0, name.size() - 8);
+    INFO(parameter);
+    REQUIRE(golden["gradients"].contains(parameter));
+    const Tensor expected = at::tensor(golden["gradients"][parameter].get<std::vector<double>>(), at::kDouble);
+    const Tensor got = (value.to(at::kDouble) / .1).flatten();
+    CHECK((got - expected).abs().max().item<double>() < 2e-5 * (1 + expected.abs().max().item<double>()));
+    ++compared;
+  }
+  CHECK(compared == golden["gradients"].size());
+}
+
+TEST_CASE("fine-tuning resumes bit for bit") {
+  World world;
+  for (const char* target : {"gold", "responses"})
+    for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+      Run straight(world, 1, small_options(target), dtype);
+      for (int i = 0; i < 3; ++i) straight.trainer.step();
+      const TrainState state = clone(straight.trainer.state());
+      std::vector<MetricMap> expected;
+      while (!straight.trainer.done()) expected.push_back(timeless(straight.trainer.step().metrics));
+      REQUIRE(expected.size() == 3);
+      Run resumed(world, 2, small_options(target), dtype);
+      resumed.trainer.restore(state);
+      for (const MetricMap& metrics : expected) CHECK(timeless(resumed.trainer.step().metrics) == metrics);
+      check_equal(straight.policy->named_parameters(), resumed.policy->named_parameters());
+    }
+}
+
+TEST_CASE("the result does not depend on max_batch_tokens") {
+  World world;
+  SftOptions whole = small_options("responses"), cut = whole;
+  cut.max_batch_tokens = 40;
+  Run a(world, 1, whole, at::kDouble), b(world, 1, cut, at::kDouble);
+  for (int i = 0; i < 2; ++i)
+    CHECK(a.trainer.step().metrics.at("loss") == Approx(b.trainer.step().metrics.at("loss")).epsilon(1e-12));
+}
+
+TEST_CASE("fine-tuning learns its targets") {
+  World world;
+  SftOptions options = small_options("responses");
+  options.steps = 40;
+  Run run(world, 1, options);
+  const double first = run.trainer.step().metrics.at("loss");
+  double last = 0;
+  while (!run.trainer.done()) last = run.trainer.step().metrics.at("loss");
+  CHECK(first == Approx(std::log(259.0)).margin(.3));
+  CHECK(last < .5 * first);
+}
+
+TEST_CASE("responses of an example stay in one step") {
+  World world;
+  SftOptions options = small_options("responses");
+  options.rows_per_step = 3;
+  Run run(world, 1, options);
+  CHECK(run.trainer.step().metrics.at("sft/rows") == 4);
+  CHECK(run.trainer.state().data_position == 2);
+}
+
+TEST_CASE("unusable examples and options are named") {
+  World world;
+  world.examples[1].gold.clear();
+  CHECK_THROWS_WITH(Run(world, 1, small_options("gold")), Catch::Contains("ex-yy") && Catch::Contains("gold"));
+  world.examples[2].responses.clear();
+  CHECK_THROWS_WITH(Run(world, 1, small_options("responses")), Catch::Contains("ex-zzz"));
+  CHECK_THROWS_AS(Run(world, 1, small_options("best")), InputError);
+  World no_letters;
+  for (Example& example : no_letters.examples) example.gold = {{"?!", {}, 1}};
+  Run symbols(no_letters, 1, small_options("gold"));
+  CHECK_THROWS_WITH(symbols.trainer.step(), Catch::Contains("example 'ex-"));
+  World long_prompt;
+  for (Example& example : long_prompt.examples) example.prompt[0].content = std::string(600, 'a');
+  Run run(long_prompt, 1, small_options("gold"));
+  CHECK_THROWS_WITH(run.trainer.step(), Catch::Contains("example 'ex-"));
+}
+
+TEST_CASE("targets are drawn by weight without replacement") {
+  Example example;
+  example.gold = {{"a", {}, 3}, {"b", {}, 1}, {"The A", {}, 1}, {"c", {}, 0}, {"...", {}, 9}};
+  // "The A" is "a" again: weight 4. "..." has no normal form.
+  const std::vector<double> confidences = {.2, .9};
+  std::map<std::string, int> counts;
+  int high = 0;
+  constexpr int kDraws = 20000;
+  for (int i = 0; i < kDraws; ++i) {
+    RandomStream stream(1, RandomPurpose::kTargets, static_cast<uint64_t>(i));
+    const auto pair = draw_gold_answers(example, 2, confidences, stream);
+    REQUIRE(pair.size() == 2);
+    ++counts[pair[0].text + pair[1].text];
+    high += pair[0].confidence == .9;
+    CHECK((pair[0].confidence == .9 || pair[0].confidence == .2));
+  }
+  // First a: 4/5, then b nearly surely (c weighs 1e-6); first b: 1/5, then a.
+  CHECK(counts["ab"] + counts["ba"] == Approx(kDraws).margin(5));
+  CHECK(counts["ab"] == Approx(.8 * kDraws).margin(4 * std::sqrt(kDraws * .8 * .2)));
+  CHECK(high == Approx(.5 * kDraws).margin(4 * std::sqrt(kDraws * .25)));
+  RandomStream stream(1, RandomPurpose::kTargets);
+  CHECK(draw_gold_answers(example, 9, confidences, stream).size() == 3);
+  RandomStream one(5, RandomPurpose::kTargets), same(5, RandomPurpose::kTargets);
+  CHECK(draw_gold_answers(example, 3, confidences, one)[0].text == draw_gold_answers(example, 3, confidences, same)[0].text);
+}
