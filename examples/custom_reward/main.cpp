@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A reward of one's own, and three steps of reinforcement learning with it. The model is tiny and starts from random
-// weights, so that the program runs in seconds; only the tokenizer comes from a file.
+// A reward of one's own, and three steps of reinforcement learning with it. The model is tiny and
+// starts from random weights, so that the program runs in seconds; only the tokenizer comes from a
+// file.
 #include <ATen/ATen.h>
 #include <plural/plural.h>
 
@@ -20,7 +21,8 @@ struct PlainWordsOptions {
   using config_struct = void;
   template <class V>
   void fields(V& v) {
-    v.field("target", target, plural::between(0, 1), "share of letters and spaces that earns the full reward");
+    v.field("target", target, plural::between(0, 1),
+            "share of letters and spaces that earns the full reward");
   }
 };
 
@@ -30,13 +32,14 @@ class PlainWords final : public plural::Reward {
   explicit PlainWords(PlainWordsOptions options) : options_(options) {}
 
   std::string name() const override { return "plain_words"; }
-  std::string formula() const override { return "plain_words = min(1, share of letters and spaces / target)"; }
+  std::string formula() const override { return "min(1, share of letters and spaces / target)"; }
 
   plural::RewardOutput score(const plural::RewardInput& input) const override {
     std::vector<float> values;
     for (const std::string& text : input.completions) {
       double plain = 0;
-      for (const char c : text) plain += c == ' ' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+      for (const char c : text)
+        plain += c == ' ' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
       const double share = text.empty() ? 0.0 : plain / static_cast<double>(text.size());
       values.push_back(static_cast<float>(std::min(1.0, share / std::max(options_.target, 1e-6))));
     }
@@ -65,15 +68,19 @@ plural::TransformerConfig tiny_model(int64_t vocab_size) {
 
 int run(const char* tokenizer_dir) {
   const auto tokenizer = plural::Tokenizer::load(tokenizer_dir);
-  const auto policy =
-      plural::TransformerPolicy::init(tiny_model(tokenizer.vocab_size()), /*seed=*/1, at::kCPU, at::kFloat);
+  const auto policy = plural::TransformerPolicy::init(tiny_model(tokenizer.vocab_size()),
+                                                      /*seed=*/1, at::kCPU, at::kFloat);
   const auto engine = plural::make_local_engine(*policy, tokenizer);
   const std::vector<plural::Example> examples = {
-      plural::parse_example(R"({"id": "1", "prompt": "Name fruits.", "gold": ["apple", "pear", "plum"]})", "main.cpp"),
-      plural::parse_example(R"({"id": "2", "prompt": "Name colours.", "gold": ["red", "blue"]})", "main.cpp"),
+      plural::parse_example(
+          R"({"id": "1", "prompt": "Name fruits.", "gold": ["apple", "pear", "plum"]})",
+          "main.cpp"),
+      plural::parse_example(R"({"id": "2", "prompt": "Name colours.", "gold": ["red", "blue"]})",
+                            "main.cpp"),
   };
 
-  // By name beside the bundled rewards; a YAML file given to plural::run_training could name it now, too.
+  // By name beside the bundled rewards; a YAML file given to plural::run_training could name it
+  // now, too.
   auto registry = plural::builtin_rewards();
   registry.add(
       "plain_words", "share of letters and spaces",
@@ -82,7 +89,7 @@ int run(const char* tokenizer_dir) {
       },
       plural::describe_options<PlainWordsOptions>());
   plural::RewardStack rewards;
-  rewards.add(registry.make("plain_words", plural::parse_yaml("target: 0.9", "main.cpp")), 1.0);
+  rewards.add(registry.make("plain_words", plural::parse_yaml("target: 1.0", "main.cpp")), 1.0);
   rewards.add(registry.make("format"), 0.5);
   std::printf("%s\n", rewards.formula().c_str());
 
