@@ -97,7 +97,17 @@ Json reward(const Json& c) {
     set_option(options, "sum_at_most_one", "false");
   const Json& k = c.at("num_candidates");
   const int64_t asked = reads_k ? answers_asked(c) : (k.is_number_integer() ? std::max<int64_t>(1, k.get<int64_t>()) : 1);
-  double value = Row(c, asked).score(name, options);
+  const Row row(c, asked);
+  double value = row.score(name, options);
+  // With K > 1 the reference wants a set of numbered pairs even in the formats of section 2 that it calls legacy.
+  if (starts_legacy(*format) && asked > 1 && (name == "brier" || name.ends_with("constraint"))) {
+    Json as_set = c;
+    as_set["format_pattern"] = "multi_answer_no_analysis";
+    ConfigNode sum;
+    if (sum_off) set_option(sum, "sum_at_most_one", "false");
+    const double kept = Row(as_set, asked).score("response_constraint", sum);
+    value = name == "response_constraint" ? kept : kept * row.score(name == "brier" ? "brier" : "format", name == "brier" ? options : ConfigNode{});
+  }
   // Formats without a set divide by the number that was asked for, whatever it is.
   if (name == "accuracy" && starts_legacy(*format) && c.value("more_than_one_correctness_pt", false))
     value = k.is_number_integer() && k.get<int64_t>() != 0 ? value / k.get<double>() : 0.0;
@@ -233,11 +243,13 @@ Json eval_dataset(const Json& c) {
     const std::vector<std::string> gold = gold_of(r);
     if (is_set(format)) {
       const auto candidates = read_numbered(completion, asked_or_all(c));
-      ranked_rows.push_back(candidates ? rank_candidates(*candidates, gold, ranks_by_confidence(format)) : Forecasts{});
+      // The numbers of these cases were made with the reference's normal form.
+      ranked_rows.push_back(candidates ? rank_candidates(*candidates, gold, ranks_by_confidence(format), reference_normal_form)
+                                       : Forecasts{});
     } else {
       const auto answer = read_plain_answer(completion);
       points.confidence.push_back(read_plain_confidence(completion).value_or(0.0));
-      points.correct.push_back(answer && matches_any(*answer, gold) ? 1.0 : 0.0);
+      points.correct.push_back(answer && matches_any(*answer, gold, reference_normal_form) ? 1.0 : 0.0);
     }
   }
   Json result;

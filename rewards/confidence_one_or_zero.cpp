@@ -18,9 +18,12 @@ class ConfidenceOneOrZero final : public Reward {
   std::string formula() const override { return "1 if every confidence is within 0.01 of 0 or 1"; }
   RewardOutput score(const RewardInput& input) const override {
     const AnswerBatch& answers = input.answers;
-    const Tensor all = extreme(answers.confidence).logical_or(rewards::asked(answers).logical_not()).all(1);
+    // A confidence that is no number is not extreme, though it counts as 0 elsewhere.
+    const Tensor overall = extreme(answers.overall_confidence).logical_and(answers.overall_confidence_stated);
+    const Tensor each = extreme(answers.confidence).logical_and(answers.confidence_stated);
+    const Tensor all = each.logical_or(rewards::asked(answers).logical_not()).all(1);
     RewardOutput out;
-    out.row = at::where(answers.has_overall_confidence, extreme(answers.overall_confidence), all)
+    out.row = at::where(answers.has_overall_confidence, overall, all)
                   .to(answers.confidence.scalar_type());
     return out;
   }

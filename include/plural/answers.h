@@ -124,9 +124,11 @@ struct AnswerBatch {
   Tensor match;                 ///< [B, K] int64: gold index, -1 = none
   Tensor key;                   ///< [B, K] int64: equal within a row = the same answer; -1 = empty or absent
   Tensor confidence;            ///< [B, K] float32 clipped to [0, 1], 0 where invalid or absent
+  Tensor confidence_stated;     ///< [B, K] bool: a number, whatever its range
   Tensor confidence_ok;         ///< [B, K] bool: a number in [0, 1]
   Tensor overall_confidence;    ///< [B] float32 clipped to [0, 1], 0 where invalid or absent
-  Tensor has_overall_confidence;///< [B] bool: an un-numbered confidence block stands in the completion
+  Tensor overall_confidence_stated; ///< [B] bool: a number, whatever its range
+  Tensor has_overall_confidence;    ///< [B] bool: an un-numbered confidence block stands in the completion
   Tensor format_ok;             ///< [B] bool
   Tensor extracted;             ///< [B] bool, AnswerSet::extracted
   Tensor paired;                ///< [B] bool, AnswerSet::paired

@@ -60,7 +60,7 @@ std::optional<double> parse_stated_probability(std::string_view text) {
     if (percent && *percent >= 0 && *percent <= 100) return *percent / 100;
     return std::nullopt;
   }
-  const auto value = parse_number(text);
+  const auto value = parse_number(trimmed);
   return value && *value >= 0 && *value <= 1 ? value : std::nullopt;
 }
 
@@ -81,27 +81,26 @@ std::optional<std::vector<ReferenceCandidate>> read_numbered(std::string_view co
   const TagIndex index(completion, 0);
   const auto answers = numbered_blocks(completion, index, TagKind::kAnswer);
   const auto confidences = numbered_blocks(completion, index, TagKind::kConfidence);
-  std::vector<ReferenceCandidate> candidates;
-  for (const auto& [number, text] : answers) {
-    // A huge number must not cost memory when nobody said how many there should be.
-    if (number > (k >= 1 ? k : static_cast<int64_t>(index.tags().size()))) break;
-    candidates.resize(static_cast<size_t>(number));
-    candidates.back().text = std::string(text);
-  }
-  if (candidates.empty()) return std::nullopt;
+  if (answers.empty()) return std::nullopt;
+  // A huge number must not cost memory when nobody said how many there should be.
+  const int64_t seen = std::min(answers.rbegin()->first, static_cast<int64_t>(index.tags().size()));
+  std::vector<ReferenceCandidate> candidates(static_cast<size_t>(k >= 1 ? k : seen));
+  for (const auto& [number, text] : answers)
+    if (number <= static_cast<int64_t>(candidates.size())) candidates[static_cast<size_t>(number - 1)].text = std::string(text);
   for (size_t i = 0; i < candidates.size(); ++i)
     if (const auto found = confidences.find(static_cast<int64_t>(i + 1)); found != confidences.end())
       candidates[i].confidence = parse_stated_probability(found->second);
   return candidates;
 }
 
-bool matches_any(std::string_view candidate, std::span<const std::string> gold) {
-  const std::string normal = normal_form(candidate);
+bool matches_any(std::string_view candidate, std::span<const std::string> gold, NormalForm form) {
+  const std::string normal = form(candidate);
   return !normal.empty() &&
-         std::any_of(gold.begin(), gold.end(), [&](const std::string& text) { return normal_form(text) == normal; });
+         std::any_of(gold.begin(), gold.end(), [&](const std::string& text) { return form(text) == normal; });
 }
 
-Forecasts rank_candidates(std::span<const ReferenceCandidate> candidates, std::span<const std::string> gold, bool by_confidence) {
+Forecasts rank_candidates(std::span<const ReferenceCandidate> candidates, std::span<const std::string> gold, bool by_confidence,
+                          NormalForm form) {
   std::vector<size_t> order(candidates.size());
   std::iota(order.begin(), order.end(), size_t{0});
   if (by_confidence)
@@ -111,7 +110,7 @@ Forecasts rank_candidates(std::span<const ReferenceCandidate> candidates, std::s
   Forecasts ranked;
   for (size_t i : order) {
     ranked.confidence.push_back(candidates[i].confidence.value_or(0.0));
-    ranked.correct.push_back(matches_any(candidates[i].text, gold) ? 1.0 : 0.0);
+    ranked.correct.push_back(matches_any(candidates[i].text, gold, form) ? 1.0 : 0.0);
   }
   return ranked;
 }

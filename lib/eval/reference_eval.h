@@ -28,14 +28,17 @@ struct ReferenceCandidate {
   std::optional<double> confidence;
 };
 /// Numbered blocks 1..k after the think text, the first of each number ("01" is 1); nullopt when no answer has a
-/// number. The list ends with the last number seen. `k` < 1: as many as there are.
+/// number. Numbers left out have empty texts. `k` < 1: up to the largest number there is.
 std::optional<std::vector<ReferenceCandidate>> read_numbered(std::string_view completion, int64_t k);
 
+using NormalForm = std::string (*)(std::string_view text);
+
 /// Equal normal forms with any gold; empty ones match nothing.
-bool matches_any(std::string_view candidate, std::span<const std::string> gold);
+bool matches_any(std::string_view candidate, std::span<const std::string> gold, NormalForm form = normal_form);
 
 /// Candidates as forecasts, a missing confidence as 0, in rank order: by falling confidence (missing ones last)
 /// where `by_confidence`, else as numbered.
-Forecasts rank_candidates(std::span<const ReferenceCandidate> candidates, std::span<const std::string> gold, bool by_confidence);
+Forecasts rank_candidates(std::span<const ReferenceCandidate> candidates, std::span<const std::string> gold, bool by_confidence,
+                          NormalForm form = normal_form);
 
 }  // namespace plural

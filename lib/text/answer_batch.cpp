@@ -61,7 +61,8 @@ AnswerBatch AnswerBatch::to(at::Device device) const {
   AnswerBatch moved = *this;
   for (Tensor AnswerBatch::*field :
        {&AnswerBatch::present, &AnswerBatch::match, &AnswerBatch::key, &AnswerBatch::confidence,
-        &AnswerBatch::confidence_ok, &AnswerBatch::overall_confidence, &AnswerBatch::has_overall_confidence,
+        &AnswerBatch::confidence_stated, &AnswerBatch::confidence_ok, &AnswerBatch::overall_confidence,
+        &AnswerBatch::overall_confidence_stated, &AnswerBatch::has_overall_confidence,
         &AnswerBatch::format_ok, &AnswerBatch::extracted, &AnswerBatch::paired,
         &AnswerBatch::k, &AnswerBatch::gold_count, &AnswerBatch::gold_weight, &AnswerBatch::answer_span,
         &AnswerBatch::confidence_span, &AnswerBatch::length})
@@ -91,8 +92,10 @@ AnswerBatch build_answer_batch(std::span<const CompletionView> completions, cons
   batch.match = at::full({rows, slots}, -1, at::kLong);
   batch.key = at::full({rows, slots}, -1, at::kLong);
   batch.confidence = at::zeros({rows, slots}, at::kDouble);
+  batch.confidence_stated = at::zeros({rows, slots}, at::kBool);
   batch.confidence_ok = at::zeros({rows, slots}, at::kBool);
   batch.overall_confidence = at::zeros({rows}, at::kDouble);
+  batch.overall_confidence_stated = at::zeros({rows}, at::kBool);
   batch.has_overall_confidence = at::zeros({rows}, at::kBool);
   batch.format_ok = at::zeros({rows}, at::kBool);
   batch.extracted = at::zeros({rows}, at::kBool);
@@ -109,8 +112,10 @@ AnswerBatch build_answer_batch(std::span<const CompletionView> completions, cons
   auto match = batch.match.accessor<int64_t, 2>();
   auto key = batch.key.accessor<int64_t, 2>();
   auto confidence = batch.confidence.accessor<double, 2>();
+  auto confidence_stated = batch.confidence_stated.accessor<bool, 2>();
   auto confidence_ok = batch.confidence_ok.accessor<bool, 2>();
   auto overall_confidence = batch.overall_confidence.accessor<double, 1>();
+  auto overall_confidence_stated = batch.overall_confidence_stated.accessor<bool, 1>();
   auto has_overall_confidence = batch.has_overall_confidence.accessor<bool, 1>();
   auto format_ok = batch.format_ok.accessor<bool, 1>();
   auto extracted = batch.extracted.accessor<bool, 1>();
@@ -128,6 +133,7 @@ AnswerBatch build_answer_batch(std::span<const CompletionView> completions, cons
     const Example& example = *view.example;
     AnswerSet set = format.parse(view.text, view.k);
     has_overall_confidence[b] = set.has_overall_confidence;
+    overall_confidence_stated[b] = !std::isnan(set.overall_confidence);
     overall_confidence[b] = probability(set.overall_confidence);
     format_ok[b] = set.format_ok;
     extracted[b] = set.extracted;
@@ -157,6 +163,7 @@ AnswerBatch build_answer_batch(std::span<const CompletionView> completions, cons
       match[b][slot] = match_gold(answer);
       if (const std::string name = matcher.key(answer); !name.empty())
         key[b][slot] = keys.emplace(name, static_cast<int64_t>(keys.size())).first->second;
+      confidence_stated[b][slot] = !std::isnan(answer.confidence);
       confidence_ok[b][slot] = answer.confidence >= 0 && answer.confidence <= 1;
       confidence[b][slot] = probability(answer.confidence);
       if (offsets.empty()) continue;

@@ -154,12 +154,15 @@ std::string TaggedFormat::find_problem(const AnswerSet& set, const TagIndex& ind
     if (!(answer->confidence >= 0 && answer->confidence <= 1))
       return fmt::format("confidence {} is no number from 0 to 1", i);
   }
-  if (!traits_.single && index.largest(TagKind::kAnswer) > k)
+  if (index.largest(TagKind::kAnswer) > k)
     return fmt::format("<answer{}> goes beyond the {} answers asked for", index.largest(TagKind::kAnswer), k);
   if (traits_.in_order) {
     if (const std::string problem = find_order_problem(set); !problem.empty()) return problem;
   }
-  if (traits_.analysis && !index.block(TagKind::kAnalysis, 0).found) return "no analysis block";
+  const Block& analysis = index.block(TagKind::kAnalysis, 0);
+  if (traits_.analysis && !analysis.found) return "no analysis block";
+  if (traits_.think && analysis.openings > 0 && analysis.closings > 0 && analysis.first_closing < analysis.first_opening)
+    return "an analysis tag closes before it opens";
   return "";
 }
 

@@ -92,11 +92,11 @@ TagIndex::TagIndex(std::string_view text, int64_t largest_wanted) {
 
 void TagIndex::add(const Tag& tag, Block& block, Span& open) {
   if (!tag.closing) {
-    ++block.openings;
+    if (block.openings++ == 0) block.first_opening = tag.begin;
     if (open.empty()) open = {tag.begin, tag.end};
     return;
   }
-  ++block.closings;
+  if (block.closings++ == 0) block.first_closing = tag.begin;
   if (open.empty()) return;
   block.last = {open.begin, tag.end};
   block.last_text = {open.end, tag.begin};

@@ -29,6 +29,8 @@ std::vector<Tag> scan_tags(std::string_view text);
 struct Block {
   int64_t openings = 0;
   int64_t closings = 0;
+  int64_t first_opening = -1;  ///< byte, -1 = none
+  int64_t first_closing = -1;
   bool found = false;
   Span first;        ///< bytes of the first block, tags included
   Span first_text;   ///< bytes between its tags, untrimmed

@@ -11,8 +11,8 @@
 #include <charconv>
 #include <cmath>
 
+#include "lib/text/utf8.h"
 #include "plural/answers.h"
-#include "plural/error.h"
 
 namespace plural {
 namespace {
@@ -43,8 +43,8 @@ bool is_word_character(char32_t c) {
   return u_isalpha(code_point) || u_getIntPropertyValue(code_point, UCHAR_NUMERIC_TYPE) != U_NT_NONE;
 }
 
-/// NFC and lower case, root locale (final sigma and dotted capital I included).
-std::u32string fold(std::string_view text) {
+/// Lower case, root locale (final sigma and dotted capital I included), of the NFC if asked for.
+std::u32string fold(std::string_view text, bool compose) {
   std::u32string folded;
   folded.reserve(text.size());
   if (is_ascii(text)) {
@@ -52,30 +52,50 @@ std::u32string fold(std::string_view text) {
     return folded;
   }
   icu::UnicodeString wide = icu::UnicodeString::fromUTF8(icu::StringPiece(text.data(), static_cast<int32_t>(text.size())));
-  UErrorCode status = U_ZERO_ERROR;
-  const icu::Normalizer2* nfc = icu::Normalizer2::getNFCInstance(status);
-  icu::UnicodeString normalized = U_SUCCESS(status) ? nfc->normalize(wide, status) : wide;
-  if (U_FAILURE(status)) normalized = wide;
-  normalized.toLower(icu::Locale::getRoot());
-  for (int32_t i = 0; i < normalized.length();) {
-    const UChar32 c = normalized.char32At(i);
+  if (compose) {
+    UErrorCode status = U_ZERO_ERROR;
+    const icu::Normalizer2* nfc = icu::Normalizer2::getNFCInstance(status);
+    const icu::UnicodeString composed = U_SUCCESS(status) ? nfc->normalize(wide, status) : wide;
+    if (U_SUCCESS(status)) wide = composed;
+  }
+  wide.toLower(icu::Locale::getRoot());
+  for (int32_t i = 0; i < wide.length();) {
+    const UChar32 c = wide.char32At(i);
     folded.push_back(static_cast<char32_t>(c));
     i += U16_LENGTH(c);
   }
   return folded;
 }
 
-void append_utf8(std::string& out, char32_t c) {
-  char bytes[4];
-  int32_t length = 0;
-  if (c >= 0xd800 && c <= 0xdfff) c = 0xfffd;  // half of a pair, left by broken input
-  U8_APPEND_UNSAFE(bytes, length, static_cast<UChar32>(c));
-  out.append(bytes, static_cast<size_t>(length));
-}
-
 bool is_article(std::u32string_view word) { return word == U"a" || word == U"an" || word == U"the"; }
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+/// The rest of the way: articles and spaces.
+std::string join_words(const std::u32string& folded) {
+  std::string result;
+  result.reserve(folded.size());
+  bool gap = false;  // a space or a dropped article came before
+  for (size_t i = 0; i < folded.size();) {
+    size_t end = i;
+    while (end < folded.size() && is_word_character(folded[end])) ++end;
+    if (end > i && is_article(std::u32string_view(folded).substr(i, end - i))) {
+      gap = true;
+      i = end;
+      continue;
+    }
+    if (end == i) ++end;
+    if (end == i + 1 && is_space(static_cast<int32_t>(folded[i]))) {
+      gap = true;
+      i = end;
+      continue;
+    }
+    if (gap && !result.empty()) result.push_back(' ');
+    gap = false;
+    for (; i < end; ++i) append_utf8(result, folded[i] >= 0xd800 && folded[i] <= 0xdfff ? char32_t{0xfffd} : folded[i]);
+  }
+  return result;
+}
 
 }  // namespace
 
@@ -157,30 +177,15 @@ std::optional<double> parse_number(std::string_view text) {
 }
 
 std::string normal_form(std::string_view text) {
-  std::u32string folded = fold(text);
+  std::u32string folded = fold(text, true);
   std::erase_if(folded, [](char32_t c) { return is_ascii_punctuation(c) || is_typographic_punctuation(c); });
-  std::string result;
-  result.reserve(folded.size());
-  bool gap = false;  // a space or a dropped article came before
-  for (size_t i = 0; i < folded.size();) {
-    size_t end = i;
-    while (end < folded.size() && is_word_character(folded[end])) ++end;
-    if (end > i && is_article(std::u32string_view(folded).substr(i, end - i))) {
-      gap = true;
-      i = end;
-      continue;
-    }
-    if (end == i) ++end;
-    if (end == i + 1 && is_space(static_cast<int32_t>(folded[i]))) {
-      gap = true;
-      i = end;
-      continue;
-    }
-    if (gap && !result.empty()) result.push_back(' ');
-    gap = false;
-    for (; i < end; ++i) append_utf8(result, folded[i]);
-  }
-  return result;
+  return join_words(folded);
+}
+
+std::string reference_normal_form(std::string_view text) {
+  std::u32string folded = fold(text, false);
+  std::erase_if(folded, is_ascii_punctuation);
+  return join_words(folded);
 }
 
 std::string word_set_key(std::string_view text) {

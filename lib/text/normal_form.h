@@ -20,6 +20,10 @@ std::string_view trim(std::string_view text);
 /// no number. Underflow gives 0; overflow is no number.
 std::optional<double> parse_number(std::string_view text);
 
+/// normal_form as the reference code has it: without NFC, and deleting ASCII punctuation only. For comparisons with
+/// numbers made by that code.
+std::string reference_normal_form(std::string_view text);
+
 /// The words of a normal form, singular-folded: '-', '_' and '/' part words, and a final s falls off words of
 /// more than three letters. Sorted, without repeats, joined by one space.
 std::string word_set_key(std::string_view text);

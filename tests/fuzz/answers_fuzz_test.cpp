@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Parsing is total and linear: tag soup and random bytes, every format.
 #include <chrono>
+#include <functional>
 #include <string>
 
 #include "lib/eval/reference_eval.h"

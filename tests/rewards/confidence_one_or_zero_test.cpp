@@ -14,6 +14,7 @@ TEST_CASE("confidence_one_or_zero: within 0.01 of 0 or 1, bounds excluded") {
 
 TEST_CASE("confidence_one_or_zero looks at every answer of a set") {
   const Scored scored(animals(), {write_set({{"a1", "0"}, {"b1", "1"}, {"c1", "0.999"}}),
-                                  write_set({{"a1", "0"}, {"b1", "1"}, {"c1", "0.4"}})});
-  check_close(scored.rows("confidence_one_or_zero"), {1, 0});
+                                  write_set({{"a1", "0"}, {"b1", "1"}, {"c1", "0.4"}}),
+                                  write_set({{"a1", "0"}, {"b1", "1"}, {"c1", "none"}}), ""});
+  check_close(scored.rows("confidence_one_or_zero"), {1, 0, 0, 0});
 }
