@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/kernels/decode_attention/decode_attention.h"
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <vector>

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SmolLM2 against `transformers` (tests/parity/generation_parity.py), and sampler against trainer.
+#include <ATen/core/grad_mode.h>
+
 #include <cstdlib>
 #include <filesystem>
 #include <string>
