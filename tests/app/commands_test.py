@@ -155,14 +155,14 @@ class ModelTest(CommandTest):
 
 
 class ScoreTest(CommandTest):
-    GOOD = "<answer1>A.</answer1><confidence1>0.6</confidence1><answer2>x</answer2><confidence2>0.3</confidence2>"
+    GOOD = "<answer1>Coat.</answer1><confidence1>0.6</confidence1><answer2>x</answer2><confidence2>0.3</confidence2>"
 
     def test_values_by_hand(self):
-        line = json.dumps({"completion": self.GOOD, "gold": ["a", "b"]})
+        line = json.dumps({"completion": self.GOOD, "gold": ["coat", "hat"]})
         done = plural("score", "--num-answers", 2, stdin=line)
         self.check(done, 0)
         out = lines(done.stdout)[0]
-        self.assertEqual(out["answers"], ["A.", "x"])
+        self.assertEqual(out["answers"], ["Coat.", "x"])
         self.assertEqual(out["confidences"], [0.6, 0.3])
         self.assertEqual(out["correct"], [True, False])
         self.assertTrue(out["format_ok"])
@@ -187,7 +187,7 @@ class ScoreTest(CommandTest):
     def test_configuration(self):
         config = self.dir / "score.yaml"
         config.write_text("model: m\noutput: o\ndata: {train: t}\nnum_answers: 2\nrewards: [{name: coverage, weight: 3}]\n")
-        done = plural("score", "--config", config, stdin=json.dumps({"completion": self.GOOD, "gold": ["a"]}))
+        done = plural("score", "--config", config, stdin=json.dumps({"completion": self.GOOD, "gold": ["coat"]}))
         self.check(done, 0)
         self.assertEqual(lines(done.stdout)[0]["rewards"], {"coverage": 0.5})
         self.assertAlmostEqual(lines(done.stdout)[0]["total"], 1.5)

@@ -93,7 +93,7 @@ def make_model(folder, context=512):
 
 EXAMPLES = [
     {"id": f"q{i}", "prompt": f"Letters of group {i}?", "gold": [{"answer": a, "weight": w} for a, w in zip(group, (3, 2, 1))]}
-    for i, group in enumerate((("a", "b", "c"), ("d", "e", "f"), ("g", "h", "i"), ("k", "l", "m")))
+    for i, group in enumerate((("n", "b", "c"), ("d", "e", "f"), ("g", "h", "i"), ("k", "l", "m")))
 ]
 
 SFT = """task: sft
