@@ -47,8 +47,9 @@ Tensor attention_mask(int64_t prefix, int64_t length, int64_t window, const Tens
   return at::zeros({length, prefix + length}, like.options()).masked_fill_(hidden, -INFINITY);
 }
 
-/// [.., Hkv, D] -> [.., H, D]: each key head serves H / Hkv neighbouring query heads.
-Tensor repeat_heads(const Tensor& x, int64_t heads) {
+}  // namespace
+
+Tensor detail::repeat_heads(const Tensor& x, int64_t heads) {
   const int64_t kv_heads = x.size(-2);
   if (kv_heads == heads) return x;
   auto shape = x.sizes().vec();
@@ -56,10 +57,10 @@ Tensor repeat_heads(const Tensor& x, int64_t heads) {
   return x.unsqueeze(-2).expand(shape).flatten(-3, -2);
 }
 
-}  // namespace
-
-AttentionPlan plan_attention(const std::vector<Segment>& segments, int64_t tokens, at::Device device) {
-  AttentionPlan plan;
+AttentionPlanPtr plan_attention(const std::vector<Segment>& segments, int64_t tokens, at::Device device,
+                                at::ScalarType dtype) {
+  const auto result = std::make_shared<AttentionPlan>();
+  AttentionPlan& plan = *result;
   plan.tokens = tokens;
   const int64_t count = static_cast<int64_t>(segments.size());
   std::vector<int64_t> end_place(count);  // tokens of the chain up to and including the segment
@@ -74,6 +75,7 @@ AttentionPlan plan_attention(const std::vector<Segment>& segments, int64_t token
     covered += segment.length;
     end_place[i] = segment.length + (segment.parent < 0 ? 0 : end_place[segment.parent]);
     plan.longest = std::max(plan.longest, end_place[i]);
+    plan.segment_begins.push_back(segment.begin);
     plan.segment_lengths.push_back(segment.length);
     children[segment.parent].push_back(i);
   }
@@ -87,7 +89,8 @@ AttentionPlan plan_attention(const std::vector<Segment>& segments, int64_t token
     std::stable_sort(members.begin(), members.end(),
                      [&](int64_t a, int64_t b) { return segments[a].length > segments[b].length; });
     for (size_t first = 0; first < members.size();) {
-      AttentionGroup group{chain, parent < 0 ? 0 : end_place[parent], 0, segments[members[first]].length};
+      AttentionGroup group{chain, parent < 0 ? 0 : end_place[parent], 0, segments[members[first]].length,
+                           static_cast<int64_t>(gather.size())};
       // A new group where padding would more than double a segment's tokens.
       while (first < members.size() && 2 * segments[members[first]].length >= group.length) {
         const Segment& segment = segments[members[first++]];
@@ -105,11 +108,14 @@ AttentionPlan plan_attention(const std::vector<Segment>& segments, int64_t token
   plan.gather = index_tensor(gather, device);
   plan.padding = index_tensor(padding, device);
   plan.place = index_tensor(place, device);
-  return plan;
+  plan.is_token = at::ones({plan.gather.numel()}, plan.gather.options().dtype(dtype)).index_fill_(0, plan.padding, 0);
+  return result;
 }
 
-Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionPlan& plan,
+Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionPlanPtr& shared_plan,
                         int64_t window) {
+  const AttentionPlan& plan = *shared_plan;
+  if (q.is_cpu() && (window == 0 || plan.longest <= window)) return detail::packed_attention_cpu(q, k, v, shared_plan);
   const int64_t heads = q.size(1);
   const double scale = 1.0 / std::sqrt(static_cast<double>(q.size(2)));
   std::vector<int64_t> sizes;
@@ -131,12 +137,12 @@ Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v, const
     // [G, T, heads, D], after the chain's keys where there is one: [G, S + T, heads, D].
     const auto rows = [&](const Tensor& x) { return x.unflatten(0, {group.rows, group.length}); };
     const auto with_prefix = [&](const Tensor& own, const std::vector<Tensor>& of_segments) {
-      if (group.chain.empty()) return repeat_heads(rows(own), heads).transpose(1, 2);
+      if (group.chain.empty()) return detail::repeat_heads(rows(own), heads).transpose(1, 2);
       std::vector<Tensor> parts;
       for (const int64_t segment : group.chain)
         parts.push_back(of_segments[segment].unsqueeze(0).expand({group.rows, -1, -1, -1}));
       parts.push_back(rows(own));
-      return repeat_heads(at::cat(parts, 1), heads).transpose(1, 2);
+      return detail::repeat_heads(at::cat(parts, 1), heads).transpose(1, 2);
     };
     const bool slides = window > 0 && group.prefix + group.length > window;
     const bool causal = group.chain.empty() && !slides;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "plural/policy.h"
@@ -17,26 +18,42 @@ struct AttentionGroup {
   int64_t prefix = 0;          ///< S
   int64_t rows = 0;            ///< segments in the group, G
   int64_t length = 0;          ///< longest segment, T
+  int64_t first_place = 0;     ///< its first padded place
 };
 
 /// How a batch's segments are grouped, made once and used by every layer. The *padded places* are the groups' [G, T]
 /// places, one group after another: P in all.
 struct AttentionPlan {
   std::vector<AttentionGroup> groups;
-  std::vector<int64_t> segment_lengths;
+  std::vector<int64_t> segment_begins, segment_lengths;
   bool has_prefixes = false;  ///< some segment has a parent
   Tensor gather;              ///< [P] int64: packed token of each padded place (0 where there is none)
   Tensor padding;             ///< int64: the padded places that hold no token
+  Tensor is_token;            ///< [P] 1 where a place holds a token, else 0; the dtype of the model's states
   Tensor place;               ///< [N] int64: padded place of each packed token
   int64_t tokens = 0;         ///< N
   int64_t longest = 0;        ///< tokens of the longest sequence, chain included
 };
 
+/// Shared with the graph, whose backward needs it.
+using AttentionPlanPtr = std::shared_ptr<const AttentionPlan>;
+
 /// Checks that the segments cover [0, N) in order and that parents come first (CheckError otherwise).
-AttentionPlan plan_attention(const std::vector<Segment>& segments, int64_t tokens, at::Device device);
+AttentionPlanPtr plan_attention(const std::vector<Segment>& segments, int64_t tokens, at::Device device,
+                                at::ScalarType dtype);
 
 /// q [N, H, D], k and v [N, Hkv, D] after rotary -> [N, H, D]. `window` > 0: a token sees itself and the window - 1
 /// tokens before it. Differentiable.
-Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionPlan& plan, int64_t window);
+Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionPlanPtr& plan,
+                        int64_t window);
+
+namespace detail {
+/// packed_attention where no window binds, on the CPU: flash attention of each segment with itself and of each group
+/// with its chain, joined by their log-sums; no mask and no copy of the chain's keys.
+Tensor packed_attention_cpu(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionPlanPtr& plan);
+
+/// [.., Hkv, D] -> [.., H, D]: each key head serves H / Hkv neighbouring query heads.
+Tensor repeat_heads(const Tensor& x, int64_t heads);
+}  // namespace detail
 
 }  // namespace plural

@@ -8,15 +8,21 @@
 
 #include "lib/core/format.h"
 #include "lib/kernels/decode_attention/decode_attention.h"
+#include "lib/kernels/rms_norm/rms_norm.h"
+#include "lib/kernels/rotary/rotary.h"
+#include "lib/kernels/swiglu/swiglu.h"
 #include "lib/kernels/token_logprob/token_logprob.h"
 #include "lib/models/attention.h"
 #include "lib/models/kv_cache.h"
-#include "lib/models/layers.h"
 #include "lib/models/transformer_impl.h"
 #include "plural/error.h"
 
 namespace plural {
 namespace {
+
+using kernels::rms_norm;
+using kernels::rotary;
+using kernels::swiglu;
 
 std::optional<Tensor> optional_of(const Tensor& tensor) {
   return tensor.defined() ? std::optional<Tensor>(tensor) : std::nullopt;
@@ -37,7 +43,7 @@ Projections rotate(const TransformerConfig& config, const LayerWeights& layer, P
     p.q = rms_norm(p.q, layer.q_norm, config.rms_eps);
     p.k = rms_norm(p.k, layer.k_norm, config.rms_eps);
   }
-  return {apply_rotary(p.q, angles), apply_rotary(p.k, angles), p.v};
+  return {rotary(p.q, angles.cos, angles.sin), rotary(p.k, angles.cos, angles.sin), p.v};
 }
 
 }  // namespace
@@ -50,11 +56,11 @@ Tensor TransformerPolicy::Impl::run(const PackedBatch& batch,
                                     const std::function<void(int64_t, const Tensor&, const Tensor&)>& keep_keys) {
   check_shapes({{"ids", batch.ids, "N"}, {"positions", batch.positions, "N"}});
   PLURAL_CHECK(batch.ids.device() == weights.embedding.device(), "the batch is on another device than the policy");
-  const AttentionPlan plan = plan_attention(batch.segments, batch.tokens(), batch.ids.device());
-  if (plan.longest > config.context_length)
+  const AttentionPlanPtr plan = plan_attention(batch.segments, batch.tokens(), batch.ids.device(), dtype);
+  if (plan->longest > config.context_length)
     throw InputError(fmt::format("a sequence of {} tokens does not fit the model's context of {}; shorten the prompt or "
-                                 "the completion", plan.longest, config.context_length));
-  const RotaryAngles angles = rotary.angles(batch.positions, dtype);
+                                 "the completion", plan->longest, config.context_length));
+  const RotaryAngles angles = frequencies.angles(batch.positions, dtype);
   Tensor x = at::embedding(weights.embedding, batch.ids);
   for (int64_t i = 0; i < config.layers; ++i) {
     const LayerWeights& layer = weights.layers[i];
@@ -138,7 +144,7 @@ Tensor TransformerPolicy::decode(const Tensor& ids, const Tensor& positions, con
   const Tensor slot_index = at::tensor(slots, long_options).to(cache.device());
   const Tensor place_index = at::tensor(places, long_options).to(cache.device());
 
-  const RotaryAngles angles = impl_->rotary.angles(positions, impl_->dtype);
+  const RotaryAngles angles = impl_->frequencies.angles(positions, impl_->dtype);
   Tensor x = at::embedding(impl_->weights.embedding, ids);
   for (int64_t i = 0; i < config.layers; ++i) {
     const LayerWeights& layer = impl_->weights.layers[i];

@@ -14,7 +14,7 @@ namespace plural {
 struct TransformerPolicy::Impl {
   TransformerConfig config;
   TransformerWeights weights;
-  Rotary rotary;
+  Rotary frequencies;
   at::ScalarType dtype = at::kFloat;
   std::filesystem::path source_dir;  ///< tokenizer files are copied from here; empty: none
 

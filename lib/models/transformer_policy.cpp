@@ -43,7 +43,7 @@ constexpr const char* kCompanionFiles[] = {
 }  // namespace
 
 TransformerPolicy::Impl::Impl(const TransformerConfig& config, at::Device device, at::ScalarType dtype)
-    : config(config), rotary(config, device), dtype(dtype) {
+    : config(config), frequencies(config, device), dtype(dtype) {
   PLURAL_CHECK(dtype == at::kFloat || dtype == at::kBFloat16 || dtype == at::kDouble,
                "a policy is float32, bfloat16 or float64");
   PLURAL_CHECK(config.layers > 0 && config.vocab_size > 0 && config.heads > 0 && config.kv_heads > 0,
