@@ -29,8 +29,6 @@ target_link_libraries(plural_torch INTERFACE
   OpenMP::OpenMP_CXX Threads::Threads)
 target_link_options(plural_torch INTERFACE -Wl,--unresolved-symbols=ignore-in-shared-libs
   -Wl,-rpath,${PLURAL_TORCH_ROOT}/lib)
-# Torch ships fmt's headers in its include folder; used header-only there is one fmt in the program.
-target_compile_definitions(plural_torch INTERFACE FMT_HEADER_ONLY=1)
 add_library(plural::torch ALIAS plural_torch)
 
 if(PLURAL_WITH_CUDA)

@@ -27,10 +27,10 @@ struct RewardInput {
 
 /// What a reward returns. Tensors are on the device of the input.
 struct RewardOutput {
-  Tensor row;                             ///< [B] float32
-  Tensor per_answer;                      ///< [B, K] float32, optional: the part of `row` that each answer earned
-  Tensor valid;                           ///< [B] bool, optional: false = this reward does not apply to the row
-  std::map<std::string, double> metrics;  ///< named scalars for the log
+  Tensor row{};                             ///< [B] float32
+  Tensor per_answer{};                      ///< [B, K] float32, optional: the part of `row` that each answer earned
+  Tensor valid{};                           ///< [B] bool, optional: false = this reward does not apply to the row
+  std::map<std::string, double> metrics{};  ///< named scalars for the log
 };
 
 /// One judgement. `score` is const, thread-safe and deterministic given its input.

@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The only includer of fmt. LibTorch ships its own copy of the headers and its include folder comes first, so
-// fmt is used header-only: one version in the program, whichever folder wins.
+// The only includer of fmt. LibTorch ships its headers (without the library) and its include folder comes first,
+// so these are the ones used everywhere; fmt.cpp compiles their non-template part.
 #pragma once
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#ifndef FMT_HEADER_ONLY
-#error "plural uses fmt header-only; link plural::torch"
-#endif
-static_assert(FMT_VERSION >= 90000, "fmt 9 or later");
+static_assert(FMT_VERSION >= 110000, "plural needs LibTorch's fmt headers, version 11 or later");
