@@ -13,22 +13,23 @@ goal=build/gpu-bundle.tar.gz
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 bundle=$work/gpu-bundle
-mkdir -p "$bundle"/{bin,lib,data}
+mkdir -p "$bundle"/{bin,lib,data,source/tests}
 
 # The tests that ctest would run on a GPU, with their commands and environments.
 ctest --test-dir "$build" --show-only=json-v1 > "$work/ctest.json"
 python3 tools/gpu_bundle/list_tests.py "$work/ctest.json" > "$bundle/tests.json"
 programs=("$build/bin/plural")
 mapfile -t -O 1 programs < <(python3 -c 'import json, sys
-for test in json.load(open(sys.argv[1])): print(test["program"])' "$bundle/tests.json" | sort -u | sed "s|^|$build/bin/|")
+for test in json.load(open(sys.argv[1]))["tests"]: print(test["program"])' "$bundle/tests.json" | sort -u | sed "s|^|$build/bin/|")
 for bench in "$build"/bin/{model,generate,train_step}_bench; do
   [ -x "$bench" ] && programs+=("$bench")
 done
-module=$(find "$build" -name libplural_cuda.so | head -1)
+module=$build/bin/libplural_cuda.so
 for program in "${programs[@]}"; do strip -s -o "$bundle/bin/$(basename "$program")" "$program"; done
-if [ -n "$module" ]; then
+if [ -f "$module" ]; then
   strip --strip-unneeded -o "$bundle/lib/libplural_cuda.so" "$module"
 else
+  module=
   echo "gpu-bundle: $build has no libplural_cuda.so (nvcc was not found when it was configured):" \
        "the bundle can only report that everything is skipped" >&2
 fi
@@ -38,6 +39,8 @@ for file in "${programs[@]}" ${module:+"$module"}; do ldd "$file"; done |
   sed -nE 's/^\s*(lib(yaml-cpp|onig|icuuc|icudata|hwy|abs[a-z_]*|curl)[^ ]*) => ([^ ]+) .*/\3/p' | sort -u |
   while read -r library; do cp -L "$library" "$bundle/lib/"; done
 
+mkdir "$bundle/source/tests/parity"
+cp tests/parity/*.py "$bundle/source/tests/parity/"
 cp tools/gpu_bundle/gpu_check.py "$bundle/gpu-check"
 chmod +x "$bundle/gpu-check"
 cp tools/gpu_bundle/{tiny_model.json,rl.yaml,sft.yaml} "$bundle/data/"

@@ -61,7 +61,7 @@ class GpuCheck(unittest.TestCase):
         smi.chmod(0o755)
 
     def check(self):
-        (self.bundle / "tests.json").write_text(json.dumps(self.tests))
+        (self.bundle / "tests.json").write_text(json.dumps({"tests": self.tests, "left_out": ["far_test.cuda"]}))
         out = self.root / "out.json"
         path = f"{self.root / 'path'}:/usr/bin:/bin"
         if not (self.root / "path/nvidia-smi").exists() and shutil.which("nvidia-smi", path=path):
@@ -87,6 +87,7 @@ class GpuCheck(unittest.TestCase):
         done, result = self.check()
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(result["device"]["name"], "Some GPU")
+        self.assertEqual(result["tests_left_out"], ["far_test.cuda"])
         self.assertEqual([o["name"] for o in result["training"]], ["init", "sft", "rl", "generate"])
         self.assertEqual(result["training"][2]["metrics"], {"step": 3, "loss": 1.5})
         self.assertEqual([o["numbers"] for o in result["benchmarks"]], [[{"tokens_per_s": 7}]] * 2)
@@ -107,6 +108,13 @@ class GpuCheck(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertFalse(result["ok"])
 
+    def test_sampler_and_trainer_must_agree(self):
+        self.gpu()
+        self.program("plural", PLURAL.replace('"loss": 1.5', '"policy/sampler_trainer_diff": 0.01'))
+        done, result = self.check()
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("sampler_trainer_diff is 0.01", result["training"][1]["output"])
+
     def test_other_torch_is_refused(self):
         self.torch("2.12.0")
         done, result = self.check()
@@ -120,12 +128,20 @@ class ListTests(unittest.TestCase):
             properties = [{"name": "ENVIRONMENT", "value": environment}, {"name": "LABELS", "value": labels}]
             return {"name": name, "command": [f"/somewhere/{name}", "[tag]"], "properties": properties}
 
-        tests = [test("cpu", ["A=b=c"], ["unit"]), test("x", ["PLURAL_TEST_DEVICE=cuda"], []), test("y", [], ["cuda"])]
+        tests = [
+            test("cpu", ["A=b=c"], ["unit"]),
+            test("x", ["PLURAL_TEST_DEVICE=cuda"], []),
+            test("y", [], ["cuda"]),
+            test("far", [], ["parity"]),
+            test("far.cuda", ["PLURAL_TEST_DEVICE=cuda"], ["cuda"]),
+        ]
         with tempfile.TemporaryDirectory() as folder:
             file = pathlib.Path(folder) / "ctest.json"
             file.write_text(json.dumps({"tests": tests}))
             listed = subprocess.run([sys.executable, SOURCE / "list_tests.py", file], capture_output=True, check=True)
         result = json.loads(listed.stdout)
+        self.assertEqual(result["left_out"], ["far.cuda"])
+        result = result["tests"]
         self.assertEqual([t["name"] for t in result], ["x", "y"])
         self.assertEqual(result[0]["program"], "x")
         self.assertEqual(result[0]["arguments"], ["[tag]"])
