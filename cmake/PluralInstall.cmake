@@ -22,9 +22,11 @@ install(TARGETS plural_all ${libraries} EXPORT pluralTargets ARCHIVE DESTINATION
 install(EXPORT pluralTargets NAMESPACE plural:: DESTINATION ${PLURAL_CMAKE_DIR})
 install(DIRECTORY include/plural DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
 
-# The command (installed by app/) finds LibTorch, and in ../lib the CUDA module.
-if(TARGET plural)
-  set_target_properties(plural PROPERTIES INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR};${PLURAL_TORCH_ROOT}/lib")
+# The command finds LibTorch, and in ../lib the CUDA module.
+if(TARGET plural_app)
+  set_target_properties(plural_app PROPERTIES
+    INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR};${PLURAL_TORCH_ROOT}/lib")
+  install(TARGETS plural_app RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
 if(TARGET plural_cuda)
   set_target_properties(plural_cuda PROPERTIES INSTALL_RPATH "${PLURAL_TORCH_ROOT}/lib")
