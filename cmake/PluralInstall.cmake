@@ -22,14 +22,16 @@ install(TARGETS plural_all ${libraries} EXPORT pluralTargets ARCHIVE DESTINATION
 install(EXPORT pluralTargets NAMESPACE plural:: DESTINATION ${PLURAL_CMAKE_DIR})
 install(DIRECTORY include/plural DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
 
-# The command finds LibTorch, and in ../lib the CUDA module.
+# The command finds LibTorch, and in ../lib the CUDA module. The build tree's programs get the same paths, so nothing is
+# edited when they are installed.
 if(TARGET plural_app)
-  set_target_properties(plural_app PROPERTIES
+  set_target_properties(plural_app PROPERTIES BUILD_WITH_INSTALL_RPATH TRUE
     INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR};${PLURAL_TORCH_ROOT}/lib")
   install(TARGETS plural_app RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
 if(TARGET plural_cuda)
-  set_target_properties(plural_cuda PROPERTIES INSTALL_RPATH "${PLURAL_TORCH_ROOT}/lib")
+  set_target_properties(plural_cuda PROPERTIES BUILD_WITH_INSTALL_RPATH TRUE
+    INSTALL_RPATH "${PLURAL_TORCH_ROOT}/lib")
   install(TARGETS plural_cuda LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 endif()
 
