@@ -4,9 +4,10 @@
 namespace plural {
 namespace {
 
-/// Within 0.01 of 0 or of 1; the bounds themselves do not count.
+/// Within 0.01 of 0 or of 1; the bounds themselves do not count, though 0.99 in float32 lies just inside.
 Tensor extreme(const Tensor& confidence) {
-  return confidence.abs().lt(0.01).logical_or((confidence - 1).abs().lt(0.01));
+  const double bound = confidence.scalar_type() == at::kFloat ? 0.01 - 1e-6 : 0.01;
+  return confidence.abs().lt(bound).logical_or((confidence - 1).abs().lt(bound));
 }
 
 /// 1 where every stated confidence is near 0 or 1: a probe for overconfident policies.

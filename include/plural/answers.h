@@ -56,6 +56,9 @@ struct StatedAnswer {
   double confidence = 0.5;
 };
 
+/// The largest K. A completion may number its answers as it likes; memory is bounded by K, not by what it wrote.
+inline constexpr int64_t kMaxAnswers = 10'000;
+
 /// A way of writing K answers and confidences in one completion. Stateless and thread-safe.
 class AnswerFormat {
  public:
@@ -66,7 +69,7 @@ class AnswerFormat {
   virtual bool single() const { return false; }
   /// The text appended to a task so that the model answers in this format. K >= 1.
   virtual std::string instruction(int64_t k) const = 0;
-  /// Reads any bytes; never throws on them. k >= 1. Cost linear in the bytes.
+  /// Reads any bytes; never throws because of them. 1 <= K <= kMaxAnswers, else CheckError. Linear in text and K.
   virtual AnswerSet parse(std::string_view completion, int64_t k) const = 0;
   /// Writes a completion that parse(..., answers.size()) reads back with format_ok. An answer that is empty or
   /// holds a tag, a confidence outside [0, 1], or a wrong number of answers throws InputError.

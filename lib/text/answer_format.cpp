@@ -96,7 +96,7 @@ Answer TaggedFormat::read_answer(std::string_view text, const TagIndex& index, i
 }
 
 AnswerSet TaggedFormat::parse(std::string_view completion, int64_t k) const {
-  PLURAL_CHECK(k >= 1, fmt::format("a set needs at least 1 answer, got k = {}", k));
+  PLURAL_CHECK(k >= 1 && k <= kMaxAnswers, fmt::format("a set has 1 to {} answers, got k = {}", kMaxAnswers, k));
   if (traits_.single) k = 1;
   const TagIndex index(completion, k);
   AnswerSet set;

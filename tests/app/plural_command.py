@@ -121,7 +121,7 @@ sampling: {{max_new_tokens: 24}}
 rewards:
   - {{name: format, weight: 0.5}}
   - coverage
-  - {{name: brier, confidences_sum_to_less_than_1: false}}
+  - {{name: brier, sum_at_most_one: false}}
 optimizer: {{learning_rate: 1e-3}}
 checkpoint: {{every: 2}}
 """

@@ -137,8 +137,8 @@ TEST_CASE("unusable examples and options are named") {
 
 TEST_CASE("targets are drawn by weight without replacement") {
   Example example;
-  example.gold = {{"a", {}, 3}, {"b", {}, 1}, {"The A", {}, 1}, {"c", {}, 0}, {"...", {}, 9}};
-  // "The A" is "a" again: weight 4. "..." has no normal form.
+  example.gold = {{"x", {}, 3}, {"y", {}, 1}, {"The X", {}, 1}, {"z", {}, 0}, {"...", {}, 9}};
+  // "The X" is "x" again: weight 4. "..." has no normal form.
   const std::vector<double> confidences = {.2, .9};
   std::map<std::string, int> counts;
   int high = 0;
@@ -151,9 +151,9 @@ TEST_CASE("targets are drawn by weight without replacement") {
     high += pair[0].confidence == .9;
     CHECK((pair[0].confidence == .9 || pair[0].confidence == .2));
   }
-  // First a: 4/5, then b nearly surely (c weighs 1e-6); first b: 1/5, then a.
-  CHECK(counts["ab"] + counts["ba"] == Approx(kDraws).margin(5));
-  CHECK(counts["ab"] == Approx(.8 * kDraws).margin(4 * std::sqrt(kDraws * .8 * .2)));
+  // First x: 4/5, then y nearly surely (z weighs 1e-6); first y: 1/5, then x.
+  CHECK(counts["xy"] + counts["yx"] == Approx(kDraws).margin(5));
+  CHECK(counts["xy"] == Approx(.8 * kDraws).margin(4 * std::sqrt(kDraws * .8 * .2)));
   CHECK(high == Approx(.5 * kDraws).margin(4 * std::sqrt(kDraws * .25)));
   RandomStream stream(1, RandomPurpose::kTargets);
   CHECK(draw_gold_answers(example, 9, confidences, stream).size() == 3);
