@@ -39,15 +39,15 @@ PackedBatch whole_sequences(const Tensor& ids) {
   return batch;
 }
 
-void compare(TransformerPolicy& policy, const std::map<std::string, Tensor>& expected, double gradient_limit) {
+void compare(TransformerPolicy& policy, const std::map<std::string, Tensor>& expected, double limit, double gradient_limit) {
   const Tensor ids = expected.at("ids");
   {
     const at::NoGradGuard no_grad;
     const Tensor logits = policy.logits(policy.hidden(whole_sequences(ids)));
-    CHECK(max_difference(logits, expected.at("logits").flatten(0, 1)) <= 2e-5);
+    CHECK(max_difference(logits, expected.at("logits").flatten(0, 1)) <= limit);
   }
   const PolicyOutput output = policy.evaluate(pack_sequences(ids), {});
-  CHECK(max_difference(output.log_prob, expected.at("log_prob").flatten()) <= 2e-5);
+  CHECK(max_difference(output.log_prob, expected.at("log_prob").flatten()) <= limit);
   output.log_prob.sum().backward();
   int compared = 0;
   for (const auto& [name, parameter] : policy.named_parameters()) {
@@ -71,7 +71,7 @@ TEST_CASE("Tiny models of every family and option equal transformers") {
     INFO(entry.path().filename().string());
     const auto policy = TransformerPolicy::load(entry.path(), at::kCPU, at::kFloat);
     const auto expected = read(entry.path() / "expected.safetensors");
-    compare(*policy, expected, 2e-5);
+    compare(*policy, expected, 2e-5, 2e-5);
     // Every parameter of theirs is one of ours (a tied head is the embedding).
     for (const auto& [name, tensor] : expected) {
       if (!name.starts_with("grad.")) continue;
@@ -91,8 +91,9 @@ TEST_CASE("SmolLM2 equals transformers in float32") {
   const TemporaryFolder folder;
   testing::run_parity_script("smollm2 '" + folder.path().string() + "' '" + model.string() + "'");
   const auto policy = TransformerPolicy::load(model, at::kCPU, at::kFloat);
-  // Logits of SmolLM2 reach 25; both sides carry float32 rounding of 30 layers.
-  compare(*policy, read(folder.path() / "expected.safetensors"), 1e-4);
+  // Logits of SmolLM2 reach 31 and both sides carry float32 rounding of 30 layers: transformers itself is 9.4e-5 from
+  // its own float64 result, and its eager and fused attention differ by 5.9e-5.
+  compare(*policy, read(folder.path() / "expected.safetensors"), 1e-4, 1e-4);
 }
 
 TEST_CASE("What save writes loads in transformers unchanged") {
