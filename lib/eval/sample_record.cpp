@@ -3,11 +3,20 @@
 
 #include <set>
 
+#include "lib/text/utf8.h"
+
 namespace plural::eval {
 
 using Json = nlohmann::ordered_json;
 
-Json answers_record(const AnswerSet& answers, const Example& example, const Matcher& matcher) {
+Json answers_record(std::string_view completion, const AnswerSet& answers, const Example& example,
+                    const Matcher& matcher) {
+  // Places count the bytes of the text as it is written, after the repair of invalid UTF-8. Tags are ASCII, so a
+  // block's ends never lie inside a character.
+  const bool valid = is_valid_utf8(completion);
+  const auto written = [&](int64_t byte) {
+    return valid ? byte : static_cast<int64_t>(replace_invalid_utf8(completion.substr(0, static_cast<size_t>(byte))).size());
+  };
   Json list = Json::array();
   std::set<std::string> seen;
   std::set<int64_t> hit;
@@ -17,13 +26,13 @@ Json answers_record(const AnswerSet& answers, const Example& example, const Matc
     const bool again = !answer.normal.empty() && (!seen.insert(matcher.key(answer)).second ||
                                                   (match >= 0 && hit.contains(match)));
     if (match >= 0) hit.insert(match);
-    list.push_back({{"text", answer.text},
+    list.push_back({{"text", replace_invalid_utf8(answer.text)},
                     {"confidence", answer.has_confidence ? Json(answer.confidence) : Json()},
                     {"correct", match >= 0},
                     {"duplicate", again},
                     {"match", match},
-                    {"begin", answer.answer_bytes.begin},
-                    {"end", answer.answer_bytes.end}});
+                    {"begin", written(answer.answer_bytes.begin)},
+                    {"end", written(answer.answer_bytes.end)}});
   }
   return list;
 }
@@ -34,12 +43,12 @@ Json sample_record(const Example& example, const Completion& completion, const A
   for (const GoldAnswer& answer : example.gold) gold.push_back(answer.answer);
   return {{"id", example.id},
           {"prompt", example.prompt.empty() ? "" : example.prompt.back().content},
-          {"completion", completion.text},
+          {"completion", replace_invalid_utf8(completion.text)},
           {"tokens", completion.ids.size()},
           {"finish_reason", std::string(to_string(completion.finish))},
           {"format_ok", answers.format_ok},
           {"problem", answers.problem},
-          {"answers", answers_record(answers, example, matcher)},
+          {"answers", answers_record(completion.text, answers, example, matcher)},
           {"gold", std::move(gold)}};
 }
 

@@ -13,13 +13,13 @@ namespace plural::eval {
 
 /// {"id", "prompt", "completion", "tokens", "finish_reason", "format_ok", "problem", "answers":
 /// [{"text", "confidence" (null = none stated), "correct", "duplicate" (an earlier answer says the
-/// same), "match", "begin", "end" (bytes of the completion)}], "gold": [answers]}. The caller may
+/// same), "match", "begin", "end" (bytes of the completion as written)}], "gold": [answers]}. The caller may
 /// add fields of its own.
 nlohmann::ordered_json sample_record(const Example& example, const Completion& completion,
                                      const AnswerSet& answers, const Matcher& matcher);
 
-/// The `answers` list of a record.
-nlohmann::ordered_json answers_record(const AnswerSet& answers, const Example& example,
+/// The `answers` list of a record; `completion` is the text that was parsed.
+nlohmann::ordered_json answers_record(std::string_view completion, const AnswerSet& answers, const Example& example,
                                       const Matcher& matcher);
 
 /// One line of a JSON Lines file, with its newline; invalid UTF-8 becomes U+FFFD.
