@@ -42,11 +42,9 @@ std::string part_list(const char* where, const Registry<T>& registry) {
 std::string key_list() {
   std::string out;
   for (const FieldDoc& doc : run_config_docs()) {
-    out += doc.type == "section" ? fmt::format("\n{}  --  {}\n", doc.path, doc.help)
-                                 : key_block(doc);
+    out += doc.type == "section" ? fmt::format("\n{}  --  {}\n", doc.path, doc.help) : key_block(doc);
   }
-  return out + part_list("rewards: name:", builtin_rewards()) +
-         part_list("advantage: name:", builtin_advantages());
+  return out + part_list("rewards: name:", builtin_rewards()) + part_list("advantage: name:", builtin_advantages());
 }
 
 /// The defaults as YAML that reads back, each key with its type, range and meaning.
@@ -55,17 +53,15 @@ std::string commented_defaults() {
   for (const FieldDoc& doc : run_config_docs()) {
     const auto depth = static_cast<size_t>(std::count(doc.path.begin(), doc.path.end(), '.'));
     const size_t dot = doc.path.rfind('.');
-    const std::string key = std::string(2 * depth, ' ') +
-                            doc.path.substr(dot == std::string::npos ? 0 : dot + 1) + ":";
+    const std::string key = std::string(2 * depth, ' ') + doc.path.substr(dot == std::string::npos ? 0 : dot + 1) + ":";
     if (doc.type == "section") {
       out += fmt::format("{:<34} # {}\n", key, doc.help);
       continue;
     }
     const bool required = doc.default_value == "(required)";
     const std::string value = required ? "\"\"" : doc.default_value;
-    out += fmt::format("{:<34} # {}{}{}; {}\n", key + " " + value, doc.type,
-                       doc.range.empty() ? "" : ", " + doc.range, required ? ", required" : "",
-                       doc.help);
+    out += fmt::format("{:<34} # {}{}{}; {}\n", key + " " + value, doc.type, doc.range.empty() ? "" : ", " + doc.range,
+                       required ? ", required" : "", doc.help);
   }
   return out;
 }
@@ -91,19 +87,15 @@ void add_config(CLI::App& app, int* exit_code) {
   CLI::App* command = app.add_subcommand("config",
                                          "Lists every key of a training configuration with type, "
                                          "default, range and meaning, or checks a file");
-  auto* defaults = command->add_flag("--defaults", args->defaults,
-                                     "print the defaults as YAML with comments");
+  auto* defaults = command->add_flag("--defaults", args->defaults, "print the defaults as YAML with comments");
   auto* check = command->add_option("--check", args->check,
                                     "check this YAML file; every problem is listed with its place");
   defaults->excludes(check);
-  command
-      ->add_option("--set", args->overrides,
-                   "with --check: override a key, a.b=value; may be repeated")
+  command->add_option("--set", args->overrides, "with --check: override a key, a.b=value; may be repeated")
       ->needs(check)
       ->take_all()
       ->allow_extra_args(false);
-  command->add_option("--out", args->out, "write this file; - = standard output")
-      ->capture_default_str();
+  command->add_option("--out", args->out, "write this file; - = standard output")->capture_default_str();
   command->callback([=] { *exit_code = config(*args); });
 }
 

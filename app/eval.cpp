@@ -38,23 +38,21 @@ RunConfig settings(const EvalArgs& args) {
 }
 
 /// Prompts must fit before hours of work start.
-void check_lengths(const eval::EvaluatorParts& parts, const std::string& file, int64_t k,
-                   int64_t context) {
+void check_lengths(const eval::EvaluatorParts& parts, const std::string& file, int64_t k, int64_t context) {
   for (const Example& example : parts.examples) {
     const auto size = static_cast<int64_t>(eval::evaluation_prompt(parts, example, k).size());
     if (size >= context) {
-      throw InputError(fmt::format(
-          "{}: example '{}' has {} prompt tokens, the model's context is {}; shorten or remove it",
-          file, example.id, size, context));
+      throw InputError(
+          fmt::format("{}: example '{}' has {} prompt tokens, the model's context is {}; shorten or remove it", file,
+                      example.id, size, context));
     }
   }
 }
 
 int evaluate(const EvalArgs& args) {
   const RunConfig config = settings(args);
-  const std::vector<int64_t> ks = args.num_answers.empty()
-                                      ? std::vector<int64_t>{config.num_answers}
-                                      : args.num_answers;
+  const std::vector<int64_t> ks = args.num_answers.empty() ? std::vector<int64_t>{config.num_answers}
+                                                           : args.num_answers;
   const auto format = make_answer_format(config.format);
   const auto matcher = make_matcher(config.matcher);
   std::vector<Example> examples = load_dataset(args.data);
@@ -65,8 +63,7 @@ int evaluate(const EvalArgs& args) {
   auto engine = make_local_engine(*model.policy, model.tokenizer);
   engine->set_progress([](int64_t, int64_t, int64_t) { return !stop_token().stop_requested(); });
   const eval::EvaluatorParts parts{*engine, model.tokenizer, examples, *format, *matcher};
-  check_lengths(parts, args.data, *std::max_element(ks.begin(), ks.end()),
-                model.policy->context_length());
+  check_lengths(parts, args.data, *std::max_element(ks.begin(), ks.end()), model.policy->context_length());
 
   const auto run = [&](bool independent, const std::string& out, const std::string& title) {
     eval::EvaluatorOptions options;
@@ -80,21 +77,19 @@ int evaluate(const EvalArgs& args) {
       options.num_answers = k;
       options.progress = [&](int64_t done, int64_t all) {
         if (terminal)
-          fmt::print(stderr, "\r\x1b[Keval{}  K {}  {}/{} prompts{}",
-                     independent ? " (independent)" : "", k, done, all, done == all ? "\n" : "");
+          fmt::print(stderr, "\r\x1b[Keval{}  K {}  {}/{} prompts{}", independent ? " (independent)" : "", k, done, all,
+                     done == all ? "\n" : "");
       };
       evaluations.push_back(eval::evaluate_answers(parts, options));
       const MetricMap& m = evaluations.back().metrics;
       const auto value = [&](const char* name) { return m.contains(name) ? m.at(name) : 0.0; };
-      fmt::print(
-          stderr,
-          "{}K {}: format {:.3f}  coverage {:.3f}  unique {:.3f}  Brier {:.3f}  ECE {:.3f}\n",
-          title.empty() ? "" : title + "  ", k, value("format_rate"), value("coverage"),
-          value("unique"), value("brier"), value("ece"));
+      fmt::print(stderr, "{}K {}: format {:.3f}  coverage {:.3f}  unique {:.3f}  Brier {:.3f}  ECE {:.3f}\n",
+                 title.empty() ? "" : title + "  ", k, value("format_rate"), value("coverage"), value("unique"),
+                 value("brier"), value("ece"));
     }
-    eval::write_evaluation(out, evaluations, options,
-                           {title, args.model.model, args.data, config.format, config.matcher,
-                            static_cast<int64_t>(examples.size())});
+    eval::write_evaluation(
+        out, evaluations, options,
+        {title, args.model.model, args.data, config.format, config.matcher, static_cast<int64_t>(examples.size())});
   };
 
   const std::filesystem::path out = args.out;
@@ -112,14 +107,13 @@ int evaluate(const EvalArgs& args) {
 
 void add_eval(CLI::App& app, int* exit_code) {
   auto args = std::make_shared<EvalArgs>();
-  CLI::App* command = app.add_subcommand(
-      "eval", "Evaluates a model on a data set: metrics.json, samples.jsonl, report.html");
+  CLI::App* command = app.add_subcommand("eval",
+                                         "Evaluates a model on a data set: metrics.json, samples.jsonl, report.html");
   add_model_options(*command, &args->model);
   command->add_option("--data,--in", args->data, "data set, JSON Lines")->required();
   command->add_option("--out", args->out, "folder to write")->required();
-  auto* config = command->add_option(
-      "--config", args->config,
-      "take format, K, matcher and sampling from this training configuration");
+  auto* config = command->add_option("--config", args->config,
+                                     "take format, K, matcher and sampling from this training configuration");
   command->add_option("--set", args->overrides, "override a key of the configuration: a.b=value")
       ->needs(config)
       ->take_all()
@@ -135,14 +129,11 @@ void add_eval(CLI::App& app, int* exit_code) {
       ->check(CLI::IsMember(answer_format_names()));
   command->add_option("--matcher", args->matcher, "what makes an answer correct (default alias)");
   command
-      ->add_option(
-          "--mode", args->mode,
-          "set: one completion of K answers; independent: K completions of one answer each")
+      ->add_option("--mode", args->mode,
+                   "set: one completion of K answers; independent: K completions of one answer each")
       ->check(CLI::IsMember({"set", "independent"}))
       ->capture_default_str();
-  command
-      ->add_option("--baseline", args->baseline,
-                   "also evaluate this baseline, into OUT/evals/independent")
+  command->add_option("--baseline", args->baseline, "also evaluate this baseline, into OUT/evals/independent")
       ->check(CLI::IsMember({"independent"}));
   command->add_option("--samples", args->samples, "sets sampled for each prompt")
       ->check(CLI::Range(1, 100000))
@@ -150,8 +141,7 @@ void add_eval(CLI::App& app, int* exit_code) {
   command->add_option("--limit", args->limit, "use only the first examples; 0 = all")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  command->add_option("--max-new-tokens", args->max_new_tokens, "longest completion")
-      ->check(CLI::Range(1, 1 << 24));
+  command->add_option("--max-new-tokens", args->max_new_tokens, "longest completion")->check(CLI::Range(1, 1 << 24));
   command->add_option("--temperature", args->temperature, "sampling temperature; 0 = greedy")
       ->check(CLI::Range(0.0, 100.0));
   command->add_option("--seed", args->seed, "seed of the random streams")->capture_default_str();

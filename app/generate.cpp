@@ -25,8 +25,8 @@ struct GenerateArgs {
   size_t batch = 32;
 };
 
-std::vector<TokenId> encode_prompt(const GenerateArgs& args, const Tokenizer& tokenizer,
-                                   const AnswerFormat& format, const Json& object) {
+std::vector<TokenId> encode_prompt(const GenerateArgs& args, const Tokenizer& tokenizer, const AnswerFormat& format,
+                                   const Json& object) {
   if (args.raw) return tokenizer.encode(required_string(object, "prompt"), true);
   std::vector<Message> prompt = required_prompt(object, "prompt");
   if (args.num_answers > 0) prompt = render_prompt(prompt, format, args.num_answers);
@@ -62,8 +62,7 @@ int generate(const GenerateArgs& args) {
         const RolloutBatch batch = engine->generate(prompts, args.sampling, key);
         for (size_t row = 0; row < batch.rows.size(); ++row) {
           const size_t place = first + row / static_cast<size_t>(group);
-          results[place].push_back(
-              output_line(*lines[place], static_cast<int64_t>(row) % group, batch.rows[row]));
+          results[place].push_back(output_line(*lines[place], static_cast<int64_t>(row) % group, batch.rows[row]));
         }
       }
       prompts.clear();
@@ -72,14 +71,12 @@ int generate(const GenerateArgs& args) {
     for (size_t i = 0; i < lines.size(); ++i) {
       if (i > first && lines[i]->index != lines[i - 1]->index + 1) flush(i);
       try {
-        std::vector<TokenId> prompt = encode_prompt(args, model.tokenizer, *format,
-                                                    lines[i]->object);
+        std::vector<TokenId> prompt = encode_prompt(args, model.tokenizer, *format, lines[i]->object);
         const auto size = static_cast<int64_t>(prompt.size());
         if (size == 0) throw InputError("the prompt has no tokens");
         if (size >= model.policy->context_length()) {
-          throw InputError(
-              fmt::format("the prompt has {} tokens, the model's context is {}: shorten it", size,
-                          model.policy->context_length()));
+          throw InputError(fmt::format("the prompt has {} tokens, the model's context is {}: shorten it", size,
+                                       model.policy->context_length()));
         }
         prompts.push_back(std::move(prompt));
       } catch (const InputError& error) {
@@ -119,14 +116,10 @@ void add_generate(CLI::App& app, int* exit_code) {
   command->add_option("--top-k", sampling.top_k, "keep the k most likely tokens; 0 = off")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  command
-      ->add_option("--top-p", sampling.top_p,
-                   "keep the smallest set of tokens with this mass; 1 = off")
+  command->add_option("--top-p", sampling.top_p, "keep the smallest set of tokens with this mass; 1 = off")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
-  command
-      ->add_option("--min-p", sampling.min_p,
-                   "drop tokens below this share of the likeliest one; 0 = off")
+  command->add_option("--min-p", sampling.min_p, "drop tokens below this share of the likeliest one; 0 = off")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
   command->add_option("--max-new-tokens", sampling.max_new_tokens, "longest completion")
@@ -137,9 +130,7 @@ void add_generate(CLI::App& app, int* exit_code) {
       ->allow_extra_args(false);
   command->add_option("--seed", args->seed, "seed of the random streams")->capture_default_str();
   command->add_flag("--raw", args->raw, "the prompt is plain text: no chat template");
-  command
-      ->add_option("--batch", args->batch,
-                   "prompts generated together; changes speed, never the result")
+  command->add_option("--batch", args->batch, "prompts generated together; changes speed, never the result")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
   command->callback([=] { *exit_code = generate(*args); });

@@ -23,34 +23,28 @@ struct InitArgs {
 
 /// Copies whatever tokenizer files `from` holds.
 void copy_tokenizer(const fs::path& from, const fs::path& to) {
-  constexpr std::array kFiles = {"tokenizer.json", "tokenizer_config.json",
-                                 "special_tokens_map.json", "chat_template.jinja",
-                                 "generation_config.json"};
+  constexpr std::array kFiles = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+                                 "chat_template.jinja", "generation_config.json"};
   for (const char* name : kFiles) {
     if (!fs::exists(from / name)) continue;
     std::error_code error;
     fs::copy_file(from / name, to / name, fs::copy_options::overwrite_existing, error);
-    if (error)
-      throw SystemError(
-          fmt::format("{}: cannot be written: {}", (to / name).string(), error.message()));
+    if (error) throw SystemError(fmt::format("{}: cannot be written: {}", (to / name).string(), error.message()));
   }
 }
 
 int init(const InitArgs& args) {
   if (fs::exists(fs::path(args.out) / "model.safetensors")) {
-    throw InputError(
-        fmt::format("--out {}: holds a model already; choose another folder", args.out));
+    throw InputError(fmt::format("--out {}: holds a model already; choose another folder", args.out));
   }
   const TransformerConfig config = load_transformer_config(args.config);
   const auto policy = TransformerPolicy::init(config, args.seed, at::kCPU, parse_dtype(args.dtype));
-  if (!args.tokenizer.empty())
-    check_tokenizer_fits(Tokenizer::load(args.tokenizer), *policy, args.tokenizer);
+  if (!args.tokenizer.empty()) check_tokenizer_fits(Tokenizer::load(args.tokenizer), *policy, args.tokenizer);
   policy->save(args.out);
   if (!args.tokenizer.empty()) copy_tokenizer(args.tokenizer, args.out);
   int64_t parameters = 0;
   for (const auto& [name, tensor] : policy->named_parameters()) parameters += tensor.numel();
-  fmt::print(stderr, "plural: wrote {} ({} parameters, seed {})\n", args.out, parameters,
-             args.seed);
+  fmt::print(stderr, "plural: wrote {} ({} parameters, seed {})\n", args.out, parameters, args.seed);
   return 0;
 }
 

@@ -13,9 +13,7 @@
 namespace plural::app {
 namespace {
 
-std::string shown(const std::string& path, const char* standard) {
-  return path == "-" ? standard : path;
-}
+std::string shown(const std::string& path, const char* standard) { return path == "-" ? standard : path; }
 
 /// nlohmann's messages start with "[json.exception.parse_error.101] "; people do not need that.
 std::string plain_message(const std::exception& error) {
@@ -34,8 +32,7 @@ InputLine read_line(const LineReader& reader, const std::string& text) {
   try {
     line.object = Json::parse(text);
     if (!line.object.is_object()) {
-      line.error = fmt::format("{}: expected a JSON object, found {}", line.place,
-                               line.object.type_name());
+      line.error = fmt::format("{}: expected a JSON object, found {}", line.place, line.object.type_name());
     }
   } catch (const nlohmann::json::exception& error) {
     line.error = fmt::format("{}: not valid JSON: {}", line.place, plain_message(error));
@@ -46,20 +43,15 @@ InputLine read_line(const LineReader& reader, const std::string& text) {
 }  // namespace
 
 void add_io_options(CLI::App& command, IoPaths* paths) {
-  command.add_option("--in", paths->in, "read this file; - = standard input")
-      ->capture_default_str();
-  command.add_option("--out", paths->out, "write this file; - = standard output")
-      ->capture_default_str();
+  command.add_option("--in", paths->in, "read this file; - = standard input")->capture_default_str();
+  command.add_option("--out", paths->out, "write this file; - = standard output")->capture_default_str();
 }
 
-std::string to_line(const Json& value) {
-  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
+std::string to_line(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
 LineWriter::LineWriter(const std::string& path) : path_(shown(path, "standard output")) {
   file_ = path == "-" ? stdout : std::fopen(path.c_str(), "w");
-  if (!file_)
-    throw SystemError(fmt::format("--out {}: cannot be written: {}", path, std::strerror(errno)));
+  if (!file_) throw SystemError(fmt::format("--out {}: cannot be written: {}", path, std::strerror(errno)));
 }
 
 LineWriter::~LineWriter() {
@@ -67,17 +59,15 @@ LineWriter::~LineWriter() {
 }
 
 void LineWriter::write(std::string_view line) {
-  if (std::fwrite(line.data(), 1, line.size(), file_) != line.size() ||
-      std::fputc('\n', file_) == EOF) {
-    throw SystemError(fmt::format("{}: cannot write: {}; lines before this one are kept", path_,
-                                  std::strerror(errno)));
+  if (std::fwrite(line.data(), 1, line.size(), file_) != line.size() || std::fputc('\n', file_) == EOF) {
+    throw SystemError(fmt::format("{}: cannot write: {}; lines before this one are kept", path_, std::strerror(errno)));
   }
 }
 
 void LineWriter::flush() {
   if (std::fflush(file_) != 0) {
-    throw SystemError(fmt::format("{}: cannot write: {}; free space or choose another --out", path_,
-                                  std::strerror(errno)));
+    throw SystemError(
+        fmt::format("{}: cannot write: {}; free space or choose another --out", path_, std::strerror(errno)));
   }
 }
 
@@ -85,8 +75,7 @@ void LineWriter::close() { flush(); }
 
 LineReader::LineReader(const std::string& path) : path_(shown(path, "stdin")), buffer_(1 << 16) {
   file_ = path == "-" ? stdin : std::fopen(path.c_str(), "r");
-  if (!file_)
-    throw InputError(fmt::format("--in {}: cannot be read: {}", path, std::strerror(errno)));
+  if (!file_) throw InputError(fmt::format("--in {}: cannot be read: {}", path, std::strerror(errno)));
 }
 
 LineReader::~LineReader() {
@@ -105,8 +94,7 @@ bool LineReader::next(std::string* line) {
         throw_if_stopped();
         continue;
       }
-      if (n < 0)
-        throw InputError(fmt::format("{}: cannot be read: {}", path_, std::strerror(errno)));
+      if (n < 0) throw InputError(fmt::format("{}: cannot be read: {}", path_, std::strerror(errno)));
       begin_ = 0;
       end_ = static_cast<size_t>(n);
       if (n == 0) {
@@ -130,21 +118,16 @@ bool LineReader::next(std::string* line) {
 
 std::string LineReader::place() const { return fmt::format("{}:{}", path_, number_); }
 
-int map_lines(const IoPaths& paths,
-              const std::function<std::vector<Json>(const InputLine&)>& handle,
+int map_lines(const IoPaths& paths, const std::function<std::vector<Json>(const InputLine&)>& handle,
               const std::function<std::vector<Json>()>& finish) {
   return map_batches(
-      paths, 1,
-      [&](std::vector<InputLine*>& lines) {
-        return std::vector<std::vector<Json>>{handle(*lines.front())};
-      },
+      paths, 1, [&](std::vector<InputLine*>& lines) { return std::vector<std::vector<Json>>{handle(*lines.front())}; },
       finish);
 }
 
-int map_batches(
-    const IoPaths& paths, size_t batch,
-    const std::function<std::vector<std::vector<Json>>(std::vector<InputLine*>&)>& handle,
-    const std::function<std::vector<Json>()>& finish) {
+int map_batches(const IoPaths& paths, size_t batch,
+                const std::function<std::vector<std::vector<Json>>(std::vector<InputLine*>&)>& handle,
+                const std::function<std::vector<Json>()>& finish) {
   LineReader reader(paths.in);
   LineWriter writer(paths.out);
   bool bad = false;
@@ -153,8 +136,7 @@ int map_batches(
   while (more) {
     throw_if_stopped();
     std::vector<InputLine> lines;
-    while (lines.size() < batch && (more = reader.next(&text)))
-      lines.push_back(read_line(reader, text));
+    while (lines.size() < batch && (more = reader.next(&text))) lines.push_back(read_line(reader, text));
     if (lines.empty()) break;
 
     std::vector<InputLine*> usable;
@@ -190,10 +172,7 @@ int map_batches(
     for (const Json& result : finish()) writer.write(to_line(result));
   }
   writer.close();
-  if (bad)
-    fmt::print(
-        stderr,
-        "plural: some input lines were unusable; see the lines with \"error\" in the output\n");
+  if (bad) fmt::print(stderr, "plural: some input lines were unusable; see the lines with \"error\" in the output\n");
   return bad ? 2 : 0;
 }
 
@@ -206,23 +185,20 @@ const Json& required(const Json& object, const char* key) {
 std::string required_string(const Json& object, const char* key) {
   const Json& value = required(object, key);
   if (!value.is_string())
-    throw InputError(
-        fmt::format("field '{}': expected a string, found {}", key, value.type_name()));
+    throw InputError(fmt::format("field '{}': expected a string, found {}", key, value.type_name()));
   return value.get<std::string>();
 }
 
 std::vector<int64_t> required_ids(const Json& object, const char* key) {
   const Json& value = required(object, key);
   if (!value.is_array())
-    throw InputError(
-        fmt::format("field '{}': expected a list of ids, found {}", key, value.type_name()));
+    throw InputError(fmt::format("field '{}': expected a list of ids, found {}", key, value.type_name()));
   std::vector<int64_t> ids;
   ids.reserve(value.size());
   for (const Json& id : value) {
     if (!id.is_number_integer() || id.get<double>() < 0 || id.get<double>() > 9e15) {
-      throw InputError(
-          fmt::format("field '{}': entry {} is {}, expected a non-negative whole number", key,
-                      ids.size(), to_line(id)));
+      throw InputError(fmt::format("field '{}': entry {} is {}, expected a non-negative whole number", key, ids.size(),
+                                   to_line(id)));
     }
     ids.push_back(id.get<int64_t>());
   }

@@ -74,17 +74,15 @@ struct InputLine {
 /// Runs `handle` on each line that holds a JSON object and writes the lines it returns. InputError
 /// (and JSON type errors) of a line become its error line. `finish`, if given, makes the lines
 /// after the last one. Returns the exit code: 0, or 2 when a line was unusable.
-int map_lines(const IoPaths& paths,
-              const std::function<std::vector<Json>(const InputLine&)>& handle,
+int map_lines(const IoPaths& paths, const std::function<std::vector<Json>(const InputLine&)>& handle,
               const std::function<std::vector<Json>()>& finish = {});
 
 /// The same with up to `batch` lines at a time, so that a model can work on them together. `handle`
 /// gets the usable lines and returns as many lists of output lines; it may set `error` of a line
 /// instead.
-int map_batches(
-    const IoPaths& paths, size_t batch,
-    const std::function<std::vector<std::vector<Json>>(std::vector<InputLine*>&)>& handle,
-    const std::function<std::vector<Json>()>& finish = {});
+int map_batches(const IoPaths& paths, size_t batch,
+                const std::function<std::vector<std::vector<Json>>(std::vector<InputLine*>&)>& handle,
+                const std::function<std::vector<Json>()>& finish = {});
 
 /// Field access with errors that name the field: throws InputError.
 const Json& required(const Json& object, const char* key);

@@ -24,13 +24,12 @@ std::vector<TokenId> checked_ids(const Json& object, const TransformerPolicy& po
   const auto size = static_cast<int64_t>(ids.size());
   if (size == 0) throw InputError("field 'ids': expected at least one id, found none");
   if (size > policy.context_length()) {
-    throw InputError(fmt::format("field 'ids': {} ids, but the model's context is {}", size,
-                                 policy.context_length()));
+    throw InputError(fmt::format("field 'ids': {} ids, but the model's context is {}", size, policy.context_length()));
   }
   for (const TokenId id : ids) {
     if (id >= policy.vocab_size()) {
-      throw InputError(fmt::format("field 'ids': id {} is outside the model's vocabulary of {}", id,
-                                   policy.vocab_size()));
+      throw InputError(
+          fmt::format("field 'ids': id {} is outside the model's vocabulary of {}", id, policy.vocab_size()));
     }
   }
   return ids;
@@ -45,8 +44,8 @@ int logprobs(const LogprobsArgs& args) {
     const PackRow row{all.first(1), all.subspan(1)};
     const PolicyOutput output = policy->evaluate(pack_rows({&row, 1}).to(policy->device()), {});
     const Tensor values = output.log_prob.to(at::kCPU, at::kDouble).contiguous();
-    return {Json{{"logprobs", std::vector<double>(values.data_ptr<double>(),
-                                                  values.data_ptr<double>() + values.numel())}}};
+    return {
+        Json{{"logprobs", std::vector<double>(values.data_ptr<double>(), values.data_ptr<double>() + values.numel())}}};
   });
 }
 
@@ -55,8 +54,7 @@ int logprobs(const LogprobsArgs& args) {
 void add_logprobs(CLI::App& app, int* exit_code) {
   auto args = std::make_shared<LogprobsArgs>();
   CLI::App* command = app.add_subcommand(
-      "logprobs",
-      "Log-probabilities of token ids: {\"ids\"} -> {\"logprobs\": [n-1 numbers]} (natural log)");
+      "logprobs", "Log-probabilities of token ids: {\"ids\"} -> {\"logprobs\": [n-1 numbers]} (natural log)");
   add_model_options(*command, &args->model);
   add_io_options(*command, &args->io);
   command->callback([=] { *exit_code = logprobs(*args); });

@@ -20,8 +20,7 @@ namespace {
 void complain(const std::string& message) { fmt::print(stderr, "plural: {}\n", message); }
 
 int run(int argc, char** argv) {
-  CLI::App app{"plural " PLURAL_VERSION ": post-training of language models that answer with sets",
-               "plural"};
+  CLI::App app{"plural " PLURAL_VERSION ": post-training of language models that answer with sets", "plural"};
   app.set_version_flag("--version", "plural " PLURAL_VERSION);
   app.require_subcommand(1);
   app.set_help_all_flag("--help-all", "Print the help of every command");
@@ -47,8 +46,7 @@ int run(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : 2;
   }
   // Help, tables and reports go to standard output by printf: a full disk shows only here.
-  if (std::fflush(stdout) != 0)
-    throw SystemError("standard output: cannot write (is the disk full?)");
+  if (std::fflush(stdout) != 0) throw SystemError("standard output: cannot write (is the disk full?)");
   return exit_code;
 }
 

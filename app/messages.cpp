@@ -19,8 +19,7 @@ std::vector<Message> required_messages(const Json& object, const char* key) {
     };
     if (!entry.is_object()) bad("is not an object with 'role' and 'content'");
     for (const char* part : {"role", "content"}) {
-      if (!entry.contains(part) || !entry[part].is_string())
-        bad(fmt::format("needs '{}' as a string", part).c_str());
+      if (!entry.contains(part) || !entry[part].is_string()) bad(fmt::format("needs '{}' as a string", part).c_str());
     }
     messages.push_back({entry["role"].get<std::string>(), entry["content"].get<std::string>()});
   }

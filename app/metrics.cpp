@@ -18,21 +18,17 @@ struct MetricsArgs {
 
 double confidence_of(const Json& value) {
   if (!value.is_number())
-    throw InputError(
-        fmt::format("field 'confidence': expected a number in [0, 1], found {}", to_line(value)));
+    throw InputError(fmt::format("field 'confidence': expected a number in [0, 1], found {}", to_line(value)));
   const double confidence = value.get<double>();
   if (!(confidence >= 0 && confidence <= 1))
-    throw InputError(
-        fmt::format("field 'confidence': expected a number in [0, 1], found {}", to_line(value)));
+    throw InputError(fmt::format("field 'confidence': expected a number in [0, 1], found {}", to_line(value)));
   return confidence;
 }
 
 double correct_of(const Json& value) {
   if (value.is_boolean()) return value.get<bool>() ? 1 : 0;
-  if (value.is_number() && (value.get<double>() == 0 || value.get<double>() == 1))
-    return value.get<double>();
-  throw InputError(
-      fmt::format("field 'correct': expected true, false, 0 or 1, found {}", to_line(value)));
+  if (value.is_number() && (value.get<double>() == 0 || value.get<double>() == 1)) return value.get<double>();
+  throw InputError(fmt::format("field 'correct': expected true, false, 0 or 1, found {}", to_line(value)));
 }
 
 /// One line: a single answer, or lists of equal length for a set.
@@ -46,8 +42,7 @@ Forecasts read_row(const Json& object) {
     return row;
   }
   if (!confidence.is_array() || !correct.is_array() || confidence.size() != correct.size()) {
-    throw InputError(
-        "fields 'confidence' and 'correct': expected two numbers or two lists of equal length");
+    throw InputError("fields 'confidence' and 'correct': expected two numbers or two lists of equal length");
   }
   for (size_t i = 0; i < confidence.size(); ++i) {
     row.confidence.push_back(confidence_of(confidence[i]));
@@ -74,13 +69,12 @@ Json summary(const std::vector<Forecasts>& rows, int64_t bins) {
               {"set_brier_sum", set_brier_sum(rows)},
               {"bins", Json::array()}};
   for (const ReliabilityBin& bin : reliability_table(points, bins)) {
-    out["bins"].push_back(
-        {{"low", bin.low},
-         {"high", bin.high},
-         {"count", bin.count},
-         {"confidence", bin.mean_confidence},
-         {"accuracy", bin.mean_correct},
-         {"accuracy_interval", {bin.correct_interval.low, bin.correct_interval.high}}});
+    out["bins"].push_back({{"low", bin.low},
+                           {"high", bin.high},
+                           {"count", bin.count},
+                           {"confidence", bin.mean_confidence},
+                           {"accuracy", bin.mean_correct},
+                           {"accuracy_interval", {bin.correct_interval.low, bin.correct_interval.high}}});
   }
   return out;
 }

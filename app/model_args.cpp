@@ -7,9 +7,7 @@
 namespace plural::app {
 
 void add_model_options(CLI::App& command, ModelArgs* args) {
-  command
-      .add_option("--model", args->model,
-                  "Hugging Face folder (config.json, model.safetensors, tokenizer.json)")
+  command.add_option("--model", args->model, "Hugging Face folder (config.json, model.safetensors, tokenizer.json)")
       ->required();
   command.add_option("--device", args->device, "cpu, cuda or cuda:N")->capture_default_str();
   command.add_option("--dtype", args->dtype, "precision of the weights")
@@ -17,9 +15,7 @@ void add_model_options(CLI::App& command, ModelArgs* args) {
       ->capture_default_str();
 }
 
-at::ScalarType parse_dtype(const std::string& name) {
-  return name == "bfloat16" ? at::kBFloat16 : at::kFloat;
-}
+at::ScalarType parse_dtype(const std::string& name) { return name == "bfloat16" ? at::kBFloat16 : at::kFloat; }
 
 std::unique_ptr<TransformerPolicy> load_policy(const ModelArgs& args) {
   return TransformerPolicy::load(args.model, parse_device(args.device), parse_dtype(args.dtype));

@@ -56,7 +56,8 @@ bool starts_legacy(const AnswerFormat& format) { return format.name().starts_wit
 
 int64_t answers_asked(const Json& c) {
   const Json& k = c.at("num_candidates");
-  if (!k.is_number_integer() || k.get<int64_t>() < 1) throw InputError("num_candidates must be an integer of at least 1");
+  if (!k.is_number_integer() || k.get<int64_t>() < 1)
+    throw InputError("num_candidates must be an integer of at least 1");
   return k.get<int64_t>();
 }
 
@@ -96,7 +97,8 @@ Json reward(const Json& c) {
   if (sum_off && (name == "brier" || name == "response_constraint" || name == "combined_format_and_constraint"))
     set_option(options, "sum_at_most_one", "false");
   const Json& k = c.at("num_candidates");
-  const int64_t asked = reads_k ? answers_asked(c) : (k.is_number_integer() ? std::max<int64_t>(1, k.get<int64_t>()) : 1);
+  const int64_t asked = reads_k ? answers_asked(c)
+                                : (k.is_number_integer() ? std::max<int64_t>(1, k.get<int64_t>()) : 1);
   const Row row(c, asked);
   double value = row.score(name, options);
   // With K > 1 the reference wants a set of numbered pairs even in the formats of section 2 that it calls legacy.
@@ -106,7 +108,9 @@ Json reward(const Json& c) {
     ConfigNode sum;
     if (sum_off) set_option(sum, "sum_at_most_one", "false");
     const double kept = Row(as_set, asked).score("response_constraint", sum);
-    value = name == "response_constraint" ? kept : kept * row.score(name == "brier" ? "brier" : "format", name == "brier" ? options : ConfigNode{});
+    value = name == "response_constraint"
+                ? kept
+                : kept * row.score(name == "brier" ? "brier" : "format", name == "brier" ? options : ConfigNode{});
   }
   // Formats without a set divide by the number that was asked for, whatever it is.
   if (name == "accuracy" && starts_legacy(*format) && c.value("more_than_one_correctness_pt", false))
@@ -121,7 +125,8 @@ Json ranked(const Json& c) {
   if (i < 1) throw InputError("i must be at least 1");
   if (row.format->single() && !starts_legacy(*row.format) && i != 1)
     throw InputError("a format of one answer has only i = 1");
-  return (name == "num_correct_at_i" ? rewards::num_correct_at(row.answers, i) : rewards::pass_at(row.answers, i)).item<double>();
+  return (name == "num_correct_at_i" ? rewards::num_correct_at(row.answers, i) : rewards::pass_at(row.answers, i))
+      .item<double>();
 }
 
 Json entropy(const Json& c) {
@@ -138,8 +143,8 @@ Json entropy(const Json& c) {
     return c[key].get<int64_t>();
   };
   const bool masked = c.contains("completion_mask") && c["completion_mask"].is_array();
-  return entropy_reward(tensor(c.at("precomputed_entropies")), masked ? tensor(c["completion_mask"]) : Tensor(), options,
-                        optional("global_step"), optional("max_steps"))
+  return entropy_reward(tensor(c.at("precomputed_entropies")), masked ? tensor(c["completion_mask"]) : Tensor(),
+                        options, optional("global_step"), optional("max_steps"))
       .item<double>();
 }
 
@@ -153,9 +158,7 @@ Json exact_match(const Json& c) {
   return verdict(matches_any(c.at("completion").get<std::string>(), std::span(gold).first(1)));
 }
 
-Json is_correct(const Json& c) {
-  return verdict(matches_any(c.at("completion").get<std::string>(), gold_of(c)));
-}
+Json is_correct(const Json& c) { return verdict(matches_any(c.at("completion").get<std::string>(), gold_of(c))); }
 
 Json accuracy_flat_gold(const Json& c) {
   Json own = c;
@@ -166,7 +169,9 @@ Json accuracy_flat_gold(const Json& c) {
 // ---- evaluation of one completion -------------------------------------------------------------------
 
 bool is_set(const std::string& format) { return format.starts_with("multi_answer"); }
-bool ranks_by_confidence(const std::string& format) { return format != "multi_answer_rlvr" && format != "multi_answer_rlvr_short"; }
+bool ranks_by_confidence(const std::string& format) {
+  return format != "multi_answer_rlvr" && format != "multi_answer_rlvr_short";
+}
 
 std::string lower_format(const Json& c) {
   auto format = c.at("format_pattern").get<std::string>();
@@ -175,7 +180,8 @@ std::string lower_format(const Json& c) {
 }
 
 int64_t asked_or_all(const Json& c) {
-  return c.contains("num_candidates") && c["num_candidates"].is_number_integer() ? c["num_candidates"].get<int64_t>() : 0;
+  return c.contains("num_candidates") && c["num_candidates"].is_number_integer() ? c["num_candidates"].get<int64_t>()
+                                                                                 : 0;
 }
 
 Json eval_pass(const Json& c, int64_t k) {
@@ -244,8 +250,9 @@ Json eval_dataset(const Json& c) {
     if (is_set(format)) {
       const auto candidates = read_numbered(completion, asked_or_all(c));
       // The numbers of these cases were made with the reference's normal form.
-      ranked_rows.push_back(candidates ? rank_candidates(*candidates, gold, ranks_by_confidence(format), reference_normal_form)
-                                       : Forecasts{});
+      ranked_rows.push_back(candidates
+                                ? rank_candidates(*candidates, gold, ranks_by_confidence(format), reference_normal_form)
+                                : Forecasts{});
     } else {
       const auto answer = read_plain_answer(completion);
       points.confidence.push_back(read_plain_confidence(completion).value_or(0.0));
@@ -298,9 +305,9 @@ Json advantages(const Json& c) {
 }
 
 Json adaptive_brier_weight(const Json& c) {
-  return adaptive_weight(c.at("weight_start").get<double>(), c.at("weight_end").get<double>(), c.at("step").get<int64_t>(),
-                         c.at("ramp_start_step").get<int64_t>(), c.at("args_max_steps").get<int64_t>(),
-                         c.at("state_max_steps").get<int64_t>());
+  return adaptive_weight(c.at("weight_start").get<double>(), c.at("weight_end").get<double>(),
+                         c.at("step").get<int64_t>(), c.at("ramp_start_step").get<int64_t>(),
+                         c.at("args_max_steps").get<int64_t>(), c.at("state_max_steps").get<int64_t>());
 }
 
 Json adaptive_beta(const Json& c) {
@@ -311,21 +318,44 @@ Json adaptive_beta(const Json& c) {
 }
 
 const std::map<std::string, Function>& functions() {
-  static const std::map<std::string, Function> table = {
-      {"format", reward}, {"accuracy", reward}, {"brier", reward}, {"uniqueness", reward},
-      {"response_constraint", reward}, {"combined_format_and_constraint", reward},
-      {"mean_confidence", reward}, {"confidence_one_or_zero", reward},
-      {"pass_at_1", ranked}, {"pass_at_i", ranked}, {"num_correct_at_i", ranked},
-      {"entropy", entropy}, {"safe_float", safe_float}, {"exact_match", exact_match}, {"is_correct", is_correct},
-      {"accuracy_flat_gold", accuracy_flat_gold},
-      {"eval_pass_at_1", eval_pass_at_1}, {"eval_pass_at_2", eval_pass_at_2}, {"eval_pass_at_3", eval_pass_at_3},
-      {"eval_set_brier", eval_set_brier}, {"eval_single_correct", eval_single_correct},
-      {"eval_confidence_level", eval_confidence_level}, {"eval_confidence_format", eval_confidence_format},
-      {"ece", ece}, {"auroc", auroc_of}, {"brier_score", brier_of}, {"pass_at_k", pass_at_k_of},
-      {"ranked_pass_at_k", ranked_pass}, {"ranked_num_correct_at_k", ranked_count},
-      {"set_brier_sum", set_brier_sum_of}, {"set_brier_mean", set_brier_mean_of}, {"set_ece", set_ece}, {"set_auroc", set_auroc},
-      {"eval_dataset", eval_dataset}, {"combine_rewards", combine}, {"advantages", advantages},
-      {"adaptive_brier_weight", adaptive_brier_weight}, {"adaptive_beta", adaptive_beta}};
+  static const std::map<std::string, Function> table = {{"format", reward},
+                                                        {"accuracy", reward},
+                                                        {"brier", reward},
+                                                        {"uniqueness", reward},
+                                                        {"response_constraint", reward},
+                                                        {"combined_format_and_constraint", reward},
+                                                        {"mean_confidence", reward},
+                                                        {"confidence_one_or_zero", reward},
+                                                        {"pass_at_1", ranked},
+                                                        {"pass_at_i", ranked},
+                                                        {"num_correct_at_i", ranked},
+                                                        {"entropy", entropy},
+                                                        {"safe_float", safe_float},
+                                                        {"exact_match", exact_match},
+                                                        {"is_correct", is_correct},
+                                                        {"accuracy_flat_gold", accuracy_flat_gold},
+                                                        {"eval_pass_at_1", eval_pass_at_1},
+                                                        {"eval_pass_at_2", eval_pass_at_2},
+                                                        {"eval_pass_at_3", eval_pass_at_3},
+                                                        {"eval_set_brier", eval_set_brier},
+                                                        {"eval_single_correct", eval_single_correct},
+                                                        {"eval_confidence_level", eval_confidence_level},
+                                                        {"eval_confidence_format", eval_confidence_format},
+                                                        {"ece", ece},
+                                                        {"auroc", auroc_of},
+                                                        {"brier_score", brier_of},
+                                                        {"pass_at_k", pass_at_k_of},
+                                                        {"ranked_pass_at_k", ranked_pass},
+                                                        {"ranked_num_correct_at_k", ranked_count},
+                                                        {"set_brier_sum", set_brier_sum_of},
+                                                        {"set_brier_mean", set_brier_mean_of},
+                                                        {"set_ece", set_ece},
+                                                        {"set_auroc", set_auroc},
+                                                        {"eval_dataset", eval_dataset},
+                                                        {"combine_rewards", combine},
+                                                        {"advantages", advantages},
+                                                        {"adaptive_brier_weight", adaptive_brier_weight},
+                                                        {"adaptive_beta", adaptive_beta}};
   return table;
 }
 

@@ -28,10 +28,7 @@ void add_report(CLI::App& app, int* exit_code) {
   CLI::App* command = app.add_subcommand("report",
                                          "Writes one self-contained HTML page about a run folder "
                                          "(or an evaluation) and prints its table");
-  command
-      ->add_option("RUN_DIR", args->dir,
-                   "folder of `plural train` (with evals/*/) or of `plural eval`")
-      ->required();
+  command->add_option("RUN_DIR", args->dir, "folder of `plural train` (with evals/*/) or of `plural eval`")->required();
   command->add_option("--out", args->out, "the page; default RUN_DIR/report.html");
   command->callback([=] { *exit_code = report(*args); });
 }

@@ -27,8 +27,7 @@ void check_names(const RunConfig& config, ConfigReader& reader) {
   try_build(reader, "matcher", [&] { make_matcher(config.matcher); });
   if (config.task != "rl") return;
   try_build(reader, "rewards", [&] { build_reward_stack(config.rewards, builtin_rewards()); });
-  try_build(reader, "advantage",
-            [&] { builtin_advantages().make(config.advantage.name, config.advantage.options); });
+  try_build(reader, "advantage", [&] { builtin_advantages().make(config.advantage.name, config.advantage.options); });
 }
 
 std::optional<std::string> environment(std::string_view name) {
@@ -38,11 +37,10 @@ std::optional<std::string> environment(std::string_view name) {
 
 }  // namespace
 
-RunConfig load_checked_config(const std::filesystem::path& file,
-                              const std::vector<std::string>& overrides) {
+RunConfig load_checked_config(const std::filesystem::path& file, const std::vector<std::string>& overrides) {
   RunConfig config = load_run_config(file, overrides, check_names);
-  for (std::string* path : {&config.model, &config.reference, &config.output, &config.data.train,
-                            &config.evaluation.data}) {
+  for (std::string* path :
+       {&config.model, &config.reference, &config.output, &config.data.train, &config.evaluation.data}) {
     *path = expand_path(*path, environment);
   }
   return config;

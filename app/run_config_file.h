@@ -11,7 +11,6 @@
 
 namespace plural::app {
 
-RunConfig load_checked_config(const std::filesystem::path& file,
-                              const std::vector<std::string>& overrides);
+RunConfig load_checked_config(const std::filesystem::path& file, const std::vector<std::string>& overrides);
 
 }  // namespace plural::app

@@ -68,8 +68,7 @@ int score(const ScoreArgs& args) {
     const RewardStack::Result result = rewards.score({batch, examples, {&completion, 1}});
 
     const AnswerSet& set = batch.sets.front();
-    Json answers = Json::array(), confidences = Json::array(), correct = Json::array(),
-         parts = Json::object();
+    Json answers = Json::array(), confidences = Json::array(), correct = Json::array(), parts = Json::object();
     for (const Json& answer : eval::answers_record(completion, set, example, *matcher)) {
       answers.push_back(answer["text"]);
       confidences.push_back(answer["confidence"]);
@@ -104,10 +103,9 @@ void add_score(CLI::App& app, int* exit_code) {
       "\"correct\", \"format_ok\", "
       "\"rewards\", \"total\", \"error\"}");
   add_io_options(*command, &args->io);
-  auto* config = command->add_option(
-      "--config", args->config,
-      "take format, K, matcher and rewards from this training configuration "
-      "(default: rewards format + coverage + brier)");
+  auto* config = command->add_option("--config", args->config,
+                                     "take format, K, matcher and rewards from this training configuration "
+                                     "(default: rewards format + coverage + brier)");
   command->add_option("--set", args->overrides, "override a key of the configuration: a.b=value")
       ->needs(config)
       ->take_all()

@@ -17,8 +17,7 @@ static_assert(std::atomic<bool>::is_always_lock_free, "the flag is set inside a 
 void on_signal(int) {
   if (stop_flag.exchange(true)) _exit(130);
   // Only write(2) is safe here; a failure to print is of no consequence.
-  constexpr char
-      kText[] = "\nplural: stopping after the work in hand (Ctrl-C again quits at once)\n";
+  constexpr char kText[] = "\nplural: stopping after the work in hand (Ctrl-C again quits at once)\n";
   [[maybe_unused]] const auto written = ::write(STDERR_FILENO, kText, sizeof(kText) - 1);
 }
 

@@ -102,16 +102,13 @@ int train(const TrainArgs& args) {
   line.end_line();
   if (!result.finished) {
     fmt::print(
-        stderr,
-        "plural: stopped after step {} of {}; {}. Go on with:\n  plural train {} {}--resume\n",
-        result.step, config.steps,
-        result.step > 0 ? fmt::format("the checkpoint is in {}/checkpoints", config.output)
-                        : "nothing was trained yet",
+        stderr, "plural: stopped after step {} of {}; {}. Go on with:\n  plural train {} {}--resume\n", result.step,
+        config.steps,
+        result.step > 0 ? fmt::format("the checkpoint is in {}/checkpoints", config.output) : "nothing was trained yet",
         args.config, override_text(args.overrides));
     return 130;
   }
-  fmt::print(stderr, "plural: finished {} steps; the model is in {}\n", result.step,
-             result.model.string());
+  fmt::print(stderr, "plural: finished {} steps; the model is in {}\n", result.step, result.model.string());
   return 0;
 }
 
@@ -119,16 +116,14 @@ int train(const TrainArgs& args) {
 
 void add_train(CLI::App& app, int* exit_code) {
   auto args = std::make_shared<TrainArgs>();
-  CLI::App* command = app.add_subcommand(
-      "train", "Trains a model as a YAML file says (reinforcement learning or fine-tuning)");
-  command->add_option("CONFIG", args->config, "YAML file; `plural config` lists its keys")
-      ->required();
+  CLI::App* command = app.add_subcommand("train",
+                                         "Trains a model as a YAML file says (reinforcement learning or fine-tuning)");
+  command->add_option("CONFIG", args->config, "YAML file; `plural config` lists its keys")->required();
   command->add_option("--set", args->overrides, "override a key: a.b=value; may be repeated")
       ->take_all()
       ->allow_extra_args(false);
-  command->add_flag(
-      "--resume", args->resume,
-      "go on from the newest checkpoint of the output folder; a fresh start when there is none");
+  command->add_flag("--resume", args->resume,
+                    "go on from the newest checkpoint of the output folder; a fresh start when there is none");
   command->callback([=] { *exit_code = train(*args); });
 }
 

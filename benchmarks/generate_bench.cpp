@@ -18,7 +18,8 @@ int main(int argc, char** argv) {
   using namespace plural;
   const std::vector<std::string> args(argv + 1, argv + argc);
   if (args.size() < 2) {
-    std::fprintf(stderr, "usage: generate_bench MODEL_DIR PROMPTS.jsonl [dtype] [device] [samples] [new_tokens] [repeats]\n");
+    std::fprintf(stderr,
+                 "usage: generate_bench MODEL_DIR PROMPTS.jsonl [dtype] [device] [samples] [new_tokens] [repeats]\n");
     return 2;
   }
   const auto arg = [&](size_t i, const char* fallback) { return i < args.size() ? args[i] : std::string(fallback); };

@@ -23,8 +23,11 @@ namespace {
 
 using namespace plural;
 
-void measure(const char* name, int64_t tokens, int repeats, const at::Device& device, const std::function<void()>& work) {
-  const auto wait = [&] { if (device.is_cuda()) at::zeros({1}, device).item(); };  // the stream is in order
+void measure(const char* name, int64_t tokens, int repeats, const at::Device& device,
+             const std::function<void()>& work) {
+  const auto wait = [&] {
+    if (device.is_cuda()) at::zeros({1}, device).item();
+  };  // the stream is in order
   for (int i = 0; i < 2; ++i) work();
   wait();
   std::vector<double> seconds, cpu_seconds;
@@ -39,9 +42,11 @@ void measure(const char* name, int64_t tokens, int repeats, const at::Device& de
   std::sort(seconds.begin(), seconds.end());
   std::sort(cpu_seconds.begin(), cpu_seconds.end());
   const double median = seconds[seconds.size() / 2];
-  std::printf("{\"bench\": \"%s\", \"median_s\": %.5f, \"min_s\": %.5f, \"max_s\": %.5f, \"cpu_s\": %.5f, "
-              "\"tokens\": %ld, \"tokens_per_s\": %.1f}\n", name, median, seconds.front(), seconds.back(),
-              cpu_seconds[cpu_seconds.size() / 2], static_cast<long>(tokens), tokens / median);
+  std::printf(
+      "{\"bench\": \"%s\", \"median_s\": %.5f, \"min_s\": %.5f, \"max_s\": %.5f, \"cpu_s\": %.5f, "
+      "\"tokens\": %ld, \"tokens_per_s\": %.1f}\n",
+      name, median, seconds.front(), seconds.back(), cpu_seconds[cpu_seconds.size() / 2], static_cast<long>(tokens),
+      tokens / median);
   std::fflush(stdout);
 }
 

@@ -15,11 +15,11 @@ lines=$(mktemp); trap 'rm -f "$lines"' EXIT
 "$root/benchmarks/peers/setup.sh"
 run() { printf '== %s\n' "$*" >&2; "$@" 2>/dev/null | tail -1 | tee -a "$lines" >&2; }
 for dtype in bfloat16 float32; do
-  run "$bin/generate_bench" "$model" "$prompts" 8 48 3 $dtype
+  run "$bin/generate_bench" "$model" "$prompts" $dtype cpu 8 48 3
   run "$home/venv-peers/bin/python" "$root/benchmarks/peers/transformers_generate.py" --model "$model" --prompts "$prompts" --dtype $dtype
 done
 for dtype in bfloat16 float32; do
-  run "$bin/train_step_bench" "$model" "$prompts" 8 48 4 $dtype
+  run "$bin/train_step_bench" "$model" "$prompts" $dtype cpu 8 48 4
   run "$home/venv-peers/bin/python" "$root/benchmarks/peers/trl_grpo.py" --model "$model" --prompts "$prompts" --dtype $dtype
 done
 mkdir -p "$(dirname "$out")"

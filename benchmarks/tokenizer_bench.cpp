@@ -44,8 +44,7 @@ int main(int argc, char** argv) try {
   const double budget_s = argc > 3 ? std::stod(argv[3]) : 2;
   std::ifstream in(argv[2], std::ios::binary);
   const std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-  if (!in || text.empty())
-    throw plural::InputError(std::string(argv[2]) + ": cannot be read, or empty");
+  if (!in || text.empty()) throw plural::InputError(std::string(argv[2]) + ": cannot be read, or empty");
   const double load_start = cpu_seconds();
   const auto tokenizer = plural::Tokenizer::load(argv[1]);
   const double load_s = cpu_seconds() - load_start;
@@ -66,8 +65,7 @@ int main(int argc, char** argv) try {
   std::printf(
       "{\"bytes\": %zu, \"tokens\": %zu, \"load_s\": %.3f, \"encode_mb_per_s\": %.1f, "
       "\"encode_lines_mb_per_s\": %.1f, \"decode_mb_per_s\": %.1f}\n",
-      text.size(), ids.size(), load_s, megabytes / encode_s, megabytes / lines_s,
-      megabytes / decode_s);
+      text.size(), ids.size(), load_s, megabytes / encode_s, megabytes / lines_s, megabytes / decode_s);
   return 0;
 } catch (const std::exception& error) {
   std::fprintf(stderr, "tokenizer_bench: %s\n", error.what());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Time of one on-policy GRPO step: P prompts x G samples x N new tokens, the same work as peers/trl_grpo.py.
-// usage: train_step_bench MODEL PROMPTS.jsonl [samples] [new_tokens] [steps] [bfloat16|float32] [device]
+// usage: train_step_bench MODEL_DIR PROMPTS.jsonl [dtype] [device] [samples] [new_tokens] [steps]
 // Prints one JSON object.
 #include <ATen/ATen.h>
 #include <sys/resource.h>
@@ -23,7 +23,7 @@ class LengthModulo final : public plural::Reward {
   plural::RewardOutput score(const plural::RewardInput& input) const override {
     std::vector<float> values;
     for (const std::string& text : input.completions) values.push_back(static_cast<float>(text.size() % 7));
-    return {.row = at::tensor(values).to(input.answers.format_ok.device()), .per_answer = {}, .valid = {}, .metrics = {}};
+    return {.row = at::tensor(values).to(input.answers.format_ok.device())};
   }
 };
 
@@ -31,12 +31,12 @@ class LengthModulo final : public plural::Reward {
 
 int main(int argc, char** argv) {
   if (argc < 3) {
-    std::cerr << "usage: train_step_bench MODEL PROMPTS.jsonl [samples] [new_tokens] [steps] [dtype] [device]\n";
+    std::cerr << "usage: train_step_bench MODEL_DIR PROMPTS.jsonl [dtype] [device] [samples] [new_tokens] [steps]\n";
     return 2;
   }
   const auto argument = [&](int i, const char* fallback) { return std::string(argc > i ? argv[i] : fallback); };
-  const at::ScalarType dtype = argument(6, "bfloat16") == "float32" ? at::kFloat : at::kBFloat16;
-  const at::Device device = plural::parse_device(argument(7, "cpu"));
+  const at::ScalarType dtype = argument(3, "bfloat16") == "float32" ? at::kFloat : at::kBFloat16;
+  const at::Device device = plural::parse_device(argument(4, "cpu"));
   const auto examples = plural::load_dataset(argv[2]);
 
   auto policy = plural::TransformerPolicy::load(argv[1], device, dtype);
@@ -51,13 +51,13 @@ int main(int argc, char** argv) {
   plural::AdamW optimizer(policy->named_parameters(), {.learning_rate = 1e-6});
 
   plural::RlOptions options;
-  options.steps = std::stoll(argument(5, "4"));
+  options.steps = std::stoll(argument(7, "4"));
   options.prompts_per_step = static_cast<int64_t>(examples.size());
-  options.samples_per_prompt = std::stoll(argument(3, "8"));
-  options.sampling.max_new_tokens = std::stoll(argument(4, "48"));
+  options.samples_per_prompt = std::stoll(argument(5, "8"));
+  options.sampling.max_new_tokens = std::stoll(argument(6, "48"));
   options.sampling.ignore_eos = true;
-  plural::RlTrainer trainer({*policy, *engine, tokenizer, examples, *format, *matcher, rewards, *advantage, *objective, optimizer},
-                            options);
+  plural::RlTrainer trainer(
+      {*policy, *engine, tokenizer, examples, *format, *matcher, rewards, *advantage, *objective, optimizer}, options);
   std::vector<double> step_s, generate_s, update_s;
   while (!trainer.done()) {
     const auto metrics = trainer.step().metrics;
@@ -72,8 +72,9 @@ int main(int argc, char** argv) {
   };
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
-  std::cout << nlohmann::json{{"name", std::string("grpo_step/plural-") + PLURAL_VERSION + "/" + argument(6, "bfloat16")},
-                              {"device", argument(7, "cpu")},
+  std::cout << nlohmann::json{{"name",
+                               std::string("grpo_step/plural-") + PLURAL_VERSION + "/" + argument(3, "bfloat16")},
+                              {"device", argument(4, "cpu")},
                               {"prompts", options.prompts_per_step},
                               {"samples", options.samples_per_prompt},
                               {"new_tokens", options.sampling.max_new_tokens},

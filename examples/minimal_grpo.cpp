@@ -26,9 +26,9 @@ using at::Tensor;
 namespace {
 
 // ---- settings -------------------------------------------------------------------------------------------------------
-constexpr int64_t kPrompts = 4;       // P: prompts of a step
-constexpr int64_t kSamples = 8;       // G: completions of each prompt
-constexpr int64_t kAnswers = 3;       // K: answers in each completion
+constexpr int64_t kPrompts = 4;  // P: prompts of a step
+constexpr int64_t kSamples = 8;  // G: completions of each prompt
+constexpr int64_t kAnswers = 3;  // K: answers in each completion
 constexpr int64_t kMaxNewTokens = 80;
 constexpr double kTemperature = 1.0;
 constexpr double kLearningRate = 1e-5;
@@ -104,11 +104,11 @@ class MinimalGrpo {
 
   // ---- score: a set is worth its coverage, less the Brier score of its confidences ----------------------------------
   static Tensor score(const plural::AnswerBatch& answers) {
-    const Tensor format = answers.format_ok.to(at::kFloat);                       // [B] 1 where the format was kept
-    const Tensor coverage = answers.first_hit().sum(1) / kAnswers;                // [B] different gold answers hit / K
-    const Tensor error = (answers.confidence - answers.correct()).square();       // [B, K] (q - z)^2
-    const Tensor brier = error.sum(1) / kAnswers;                                 // [B]
-    return 0.5 * format + format * (coverage - brier);                            // [B]
+    const Tensor format = answers.format_ok.to(at::kFloat);                  // [B] 1 where the format was kept
+    const Tensor coverage = answers.first_hit().sum(1) / kAnswers;           // [B] different gold answers hit / K
+    const Tensor error = (answers.confidence - answers.correct()).square();  // [B, K] (q - z)^2
+    const Tensor brier = error.sum(1) / kAnswers;                            // [B]
+    return 0.5 * format + format * (coverage - brier);                       // [B]
   }
 
   // ---- credit: better or worse than the other completions of the same prompt (GRPO without std) ---------------------

@@ -23,9 +23,10 @@ class Accuracy final : public Reward {
   explicit Accuracy(Options options) : options_(std::move(options)) {}
   std::string name() const override { return "accuracy"; }
   std::string formula() const override {
-    return fmt::format("{}, 0 without format{}",
-                       options_.more_than_one_correctness_point ? "different correct answers / K" : "1 if any answer is correct",
-                       options_.enforce_uniqueness == "never" ? "" : " or with duplicates");
+    return fmt::format(
+        "{}, 0 without format{}",
+        options_.more_than_one_correctness_point ? "different correct answers / K" : "1 if any answer is correct",
+        options_.enforce_uniqueness == "never" ? "" : " or with duplicates");
   }
 
   RewardOutput score(const RewardInput& input) const override {

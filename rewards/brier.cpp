@@ -15,9 +15,10 @@ class Brier final : public Reward {
     std::string duplicates = "correct";
     template <class V>
     void fields(V& v) {
-      v.field("require_format", require_format, any_value(),
-              "0 unless the format holds and each of the K answers has a confidence in [0, 1]; off: a slot without them "
-              "counts as the worst forecast");
+      v.field(
+          "require_format", require_format, any_value(),
+          "0 unless the format holds and each of the K answers has a confidence in [0, 1]; off: a slot without them "
+          "counts as the worst forecast");
       v.field("require_unique", require_unique, any_value(), "0 unless all K answers differ");
       v.field("sum_at_most_one", sum_at_most_one, any_value(),
               "0 unless the confidences add up to at most 1 (for questions with a single right answer)");

@@ -24,8 +24,7 @@ class ConfidenceOneOrZero final : public Reward {
     const Tensor each = extreme(answers.confidence).logical_and(answers.confidence_stated);
     const Tensor all = each.logical_or(rewards::asked(answers).logical_not()).all(1);
     RewardOutput out;
-    out.row = at::where(answers.has_overall_confidence, overall, all)
-                  .to(answers.confidence.scalar_type());
+    out.row = at::where(answers.has_overall_confidence, overall, all).to(answers.confidence.scalar_type());
     return out;
   }
 };

@@ -21,9 +21,7 @@ Tensor confidences_usable(const AnswerBatch& answers) {
   return answers.paired.logical_and(answers.confidence_ok.logical_or(asked(answers).logical_not()).all(1));
 }
 
-Tensor sum_at_most_one(const AnswerBatch& answers) {
-  return answers.confidence.to(at::kDouble).sum(1).le(1.0 + 1e-6);
-}
+Tensor sum_at_most_one(const AnswerBatch& answers) { return answers.confidence.to(at::kDouble).sum(1).le(1.0 + 1e-6); }
 
 Tensor rank_order(const AnswerBatch& answers) {
   if (!answers.has_confidences || answers.single_answer)

@@ -17,7 +17,8 @@ double linear_ramp(double start, double end, int64_t t, int64_t begin, int64_t f
   return start + (end - start) * std::min(1.0, static_cast<double>(t - begin) / span);
 }
 
-double adaptive_weight(double start, double end, int64_t t, int64_t ramp_start, int64_t max_steps, int64_t planned_steps) {
+double adaptive_weight(double start, double end, int64_t t, int64_t ramp_start, int64_t max_steps,
+                       int64_t planned_steps) {
   const int64_t last = max_steps > 0 ? max_steps : planned_steps > 0 ? planned_steps : std::max<int64_t>(1000, 10 * t);
   return linear_ramp(start, end, t, ramp_start, last);
 }

@@ -15,13 +15,15 @@ double linear_ramp(double start, double end, int64_t t, int64_t begin, int64_t f
 
 /// A reward's weight that moves from `start` to `end` between steps `ramp_start` and the last one. `max_steps` is the
 /// configured number of steps, `planned_steps` the trainer's; where neither is positive, max(1000, 10 t) stands in.
-double adaptive_weight(double start, double end, int64_t t, int64_t ramp_start, int64_t max_steps, int64_t planned_steps);
+double adaptive_weight(double start, double end, int64_t t, int64_t ramp_start, int64_t max_steps,
+                       int64_t planned_steps);
 
 /// The weight of the KL term, steered towards a target KL: once a step, beta += rate * (mean KL of the step before -
 /// target), never below 1e-6; beta 0 starts at 0.01.
 class AdaptiveBeta {
  public:
-  AdaptiveBeta(double beta, double target, double rate) : beta_(beta == 0 ? 0.01 : beta), target_(target), rate_(rate) {}
+  AdaptiveBeta(double beta, double target, double rate)
+      : beta_(beta == 0 ? 0.01 : beta), target_(target), rate_(rate) {}
   /// Takes the mean KL of each micro-batch of a step (nats) and returns the beta used in that step.
   double step(const std::vector<double>& micro_batch_kl);
   double beta() const { return beta_; }
@@ -33,7 +35,7 @@ class AdaptiveBeta {
 };
 
 struct EntropyRewardOptions {
-  int64_t vocab_size = 151936;   ///< V
+  int64_t vocab_size = 151936;  ///< V
   int64_t decay_start_step = 200;
   double decay_final_factor = 0;
 };

@@ -21,8 +21,7 @@ struct PlainWordsOptions {
   using config_struct = void;
   template <class V>
   void fields(V& v) {
-    v.field("target", target, plural::between(0, 1),
-            "share of letters and spaces that earns the full reward");
+    v.field("target", target, plural::between(0, 1), "share of letters and spaces that earns the full reward");
   }
 };
 
@@ -38,8 +37,7 @@ class PlainWords final : public plural::Reward {
     std::vector<float> values;
     for (const std::string& text : input.completions) {
       double plain = 0;
-      for (const char c : text)
-        plain += c == ' ' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+      for (const char c : text) plain += c == ' ' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
       const double share = text.empty() ? 0.0 : plain / static_cast<double>(text.size());
       values.push_back(static_cast<float>(std::min(1.0, share / std::max(options_.target, 1e-6))));
     }
@@ -72,11 +70,8 @@ int run(const char* tokenizer_dir) {
                                                       /*seed=*/1, at::kCPU, at::kFloat);
   const auto engine = plural::make_local_engine(*policy, tokenizer);
   const std::vector<plural::Example> examples = {
-      plural::parse_example(
-          R"({"id": "1", "prompt": "Name fruits.", "gold": ["apple", "pear", "plum"]})",
-          "main.cpp"),
-      plural::parse_example(R"({"id": "2", "prompt": "Name colours.", "gold": ["red", "blue"]})",
-                            "main.cpp"),
+      plural::parse_example(R"({"id": "1", "prompt": "Name fruits.", "gold": ["apple", "pear", "plum"]})", "main.cpp"),
+      plural::parse_example(R"({"id": "2", "prompt": "Name colours.", "gold": ["red", "blue"]})", "main.cpp"),
   };
 
   // By name beside the bundled rewards; a YAML file given to plural::run_training could name it

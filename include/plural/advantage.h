@@ -12,10 +12,10 @@
 namespace plural {
 
 struct AdvantageInput {
-  Tensor total;                    ///< [B] float32, group-major
-  Tensor per_answer;               ///< [B, K] float32 or undefined
+  Tensor total;                          ///< [B] float32, group-major
+  Tensor per_answer;                     ///< [B, K] float32 or undefined
   const AnswerBatch* answers = nullptr;  ///< for span credit; may be null
-  int64_t samples_per_prompt = 1;  ///< G
+  int64_t samples_per_prompt = 1;        ///< G
 };
 
 struct AdvantageOutput {

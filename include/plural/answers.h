@@ -44,10 +44,10 @@ struct AnswerSet {
   /// The number in the last un-numbered confidence block, one for the whole set; NaN when it is no number.
   double overall_confidence = std::numeric_limits<double>::quiet_NaN();
   bool has_overall_confidence = false;  ///< there is such a block
-  bool format_ok = false;          ///< the format reward's verdict (spec section 3, corrected rules)
-  bool extracted = false;          ///< the K answers (and confidences) needed were found, each exactly once
-  bool paired = false;             ///< K answers were found, each exactly once and each with a confidence block
-  std::string problem;             ///< first reason why format_ok is false, for people; "" when fine
+  bool format_ok = false;               ///< the format reward's verdict (spec section 3, corrected rules)
+  bool extracted = false;               ///< the K answers (and confidences) needed were found, each exactly once
+  bool paired = false;                  ///< K answers were found, each exactly once and each with a confidence block
+  std::string problem;                  ///< first reason why format_ok is false, for people; "" when fine
 };
 
 /// An answer with its confidence, to be written in a format (targets of fine-tuning).
@@ -119,29 +119,29 @@ std::unique_ptr<Matcher> make_matcher(std::string_view name);
 /// B parsed completions as tensors on one device: all that rewards and credit need. K = slots.
 /// Slots past a row's last answer have `present` false and match -1.
 struct AnswerBatch {
-  int64_t rows = 0;             ///< B
-  int64_t slots = 0;            ///< K
-  bool single_answer = false;   ///< the format holds one answer only
-  bool has_confidences = true;  ///< the format asks for confidences
-  Tensor present;               ///< [B, K] bool: the slot holds an answer block
-  Tensor match;                 ///< [B, K] int64: gold index, -1 = none
-  Tensor key;                   ///< [B, K] int64: equal within a row = the same answer; -1 = empty or absent
-  Tensor confidence;            ///< [B, K] float32 clipped to [0, 1], 0 where invalid or absent
-  Tensor confidence_stated;     ///< [B, K] bool: a number, whatever its range
-  Tensor confidence_ok;         ///< [B, K] bool: a number in [0, 1]
-  Tensor overall_confidence;    ///< [B] float32 clipped to [0, 1], 0 where invalid or absent
-  Tensor overall_confidence_stated; ///< [B] bool: a number, whatever its range
-  Tensor has_overall_confidence;    ///< [B] bool: an un-numbered confidence block stands in the completion
-  Tensor format_ok;             ///< [B] bool
-  Tensor extracted;             ///< [B] bool, AnswerSet::extracted
-  Tensor paired;                ///< [B] bool, AnswerSet::paired
-  Tensor k;                     ///< [B] int64: answers asked for in this row (<= K)
-  Tensor gold_count;            ///< [B] int64: gold answers of the row
-  Tensor gold_weight;           ///< [B, Y] float32: gold weights normalised to sum 1, 0-padded
-  Tensor answer_span;           ///< [B, K, 2] int64: token range in the completion; 0,0 = none
-  Tensor confidence_span;       ///< [B, K, 2] int64
-  Tensor length;                ///< [B] int64: completion tokens
-  std::vector<AnswerSet> sets;  ///< the host's view, B entries
+  int64_t rows = 0;                  ///< B
+  int64_t slots = 0;                 ///< K
+  bool single_answer = false;        ///< the format holds one answer only
+  bool has_confidences = true;       ///< the format asks for confidences
+  Tensor present;                    ///< [B, K] bool: the slot holds an answer block
+  Tensor match;                      ///< [B, K] int64: gold index, -1 = none
+  Tensor key;                        ///< [B, K] int64: equal within a row = the same answer; -1 = empty or absent
+  Tensor confidence;                 ///< [B, K] float32 clipped to [0, 1], 0 where invalid or absent
+  Tensor confidence_stated;          ///< [B, K] bool: a number, whatever its range
+  Tensor confidence_ok;              ///< [B, K] bool: a number in [0, 1]
+  Tensor overall_confidence;         ///< [B] float32 clipped to [0, 1], 0 where invalid or absent
+  Tensor overall_confidence_stated;  ///< [B] bool: a number, whatever its range
+  Tensor has_overall_confidence;     ///< [B] bool: an un-numbered confidence block stands in the completion
+  Tensor format_ok;                  ///< [B] bool
+  Tensor extracted;                  ///< [B] bool, AnswerSet::extracted
+  Tensor paired;                     ///< [B] bool, AnswerSet::paired
+  Tensor k;                          ///< [B] int64: answers asked for in this row (<= K)
+  Tensor gold_count;                 ///< [B] int64: gold answers of the row
+  Tensor gold_weight;                ///< [B, Y] float32: gold weights normalised to sum 1, 0-padded
+  Tensor answer_span;                ///< [B, K, 2] int64: token range in the completion; 0,0 = none
+  Tensor confidence_span;            ///< [B, K, 2] int64
+  Tensor length;                     ///< [B] int64: completion tokens
+  std::vector<AnswerSet> sets;       ///< the host's view, B entries
 
   /// z: [B, K] float32, 1 where the slot is correct (match >= 0).
   Tensor correct() const;
@@ -164,7 +164,7 @@ struct CompletionView {
 /// `tokenizer` may be null when no ids are given. `dtype` is that of the confidences and gold weights, and so of
 /// the rewards computed from them: float32, or float64 where the last digits count.
 AnswerBatch build_answer_batch(std::span<const CompletionView> completions, const AnswerFormat& format,
-                               const Matcher& matcher, const Tokenizer* tokenizer,
-                               at::Device device = at::kCPU, at::ScalarType dtype = at::kFloat);
+                               const Matcher& matcher, const Tokenizer* tokenizer, at::Device device = at::kCPU,
+                               at::ScalarType dtype = at::kFloat);
 
 }  // namespace plural

@@ -29,10 +29,10 @@ void write_safetensors(const std::filesystem::path& file, const NamedTensors& te
 
 /// Everything a trainer needs to go on bit for bit.
 struct TrainState {
-  int64_t step = 0;            ///< optimiser steps done
-  int64_t data_position = 0;   ///< draws taken from DataOrder
-  NamedTensors parameters;     ///< by name
-  NamedTensors optimizer;      ///< AdamW::state()
+  int64_t step = 0;                       ///< optimiser steps done
+  int64_t data_position = 0;              ///< draws taken from DataOrder
+  NamedTensors parameters;                ///< by name
+  NamedTensors optimizer;                 ///< AdamW::state()
   std::map<std::string, double> numbers;  ///< the trainer's own counters
 };
 

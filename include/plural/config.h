@@ -74,11 +74,33 @@ struct Constraint {
   bool required = false;             ///< must be given, and not be empty
 };
 inline Constraint any_value() { return {}; }
-inline Constraint required_value() { Constraint c; c.required = true; return c; }
-inline Constraint at_least(double min) { Constraint c; c.min = min; return c; }
-inline Constraint above(double min) { Constraint c; c.min = min; c.open_min = true; return c; }
-inline Constraint between(double min, double max) { Constraint c; c.min = min; c.max = max; return c; }
-inline Constraint one_of(std::vector<std::string> choices) { Constraint c; c.choices = std::move(choices); return c; }
+inline Constraint required_value() {
+  Constraint c;
+  c.required = true;
+  return c;
+}
+inline Constraint at_least(double min) {
+  Constraint c;
+  c.min = min;
+  return c;
+}
+inline Constraint above(double min) {
+  Constraint c;
+  c.min = min;
+  c.open_min = true;
+  return c;
+}
+inline Constraint between(double min, double max) {
+  Constraint c;
+  c.min = min;
+  c.max = max;
+  return c;
+}
+inline Constraint one_of(std::vector<std::string> choices) {
+  Constraint c;
+  c.choices = std::move(choices);
+  return c;
+}
 
 /// A named part with options of its own: an entry of `rewards:`. The options are read by the part itself.
 /// In YAML a map with the key `name`, or just the name.
@@ -109,7 +131,7 @@ class ConfigReader {
   void field(const char* name, PartSpec& value, const Constraint& constraint, const char* help);
   void field(const char* name, std::vector<PartSpec>& value, const Constraint& constraint, const char* help);
   template <class T>
-    requires requires { typename T::config_struct; }
+  requires requires { typename T::config_struct; }
   void field(const char* name, T& value, const Constraint&, const char*) {
     ConfigReader inner(begin_section(name), path_of(name));
     value.fields(inner);
@@ -177,7 +199,7 @@ class ConfigDescriber {
   void field(const char* name, const PartSpec& value, const Constraint& constraint, const char* help);
   void field(const char* name, const std::vector<PartSpec>& value, const Constraint& constraint, const char* help);
   template <class T>
-    requires requires { typename T::config_struct; }
+  requires requires { typename T::config_struct; }
   void field(const char* name, T& value, const Constraint&, const char* help) {
     ConfigDescriber inner(path_of(name));
     value.fields(inner);

@@ -12,8 +12,7 @@ namespace plural {
 /// where, and what to do; the `plural` command turns it into exit code `exit_code()`.
 class Error : public std::runtime_error {
  public:
-  explicit Error(const std::string& message, int exit_code = 1)
-      : std::runtime_error(message), exit_code_(exit_code) {}
+  explicit Error(const std::string& message, int exit_code = 1) : std::runtime_error(message), exit_code_(exit_code) {}
   int exit_code() const { return exit_code_; }
 
  private:
@@ -52,8 +51,8 @@ namespace detail {
 
 /// PLURAL_CHECK(condition, message): throws CheckError naming the expression, the place and the message.
 /// The message is only built on failure.
-#define PLURAL_CHECK(condition, message)                                             \
-  do {                                                                               \
-    if (!(condition)) [[unlikely]]                                                   \
-      ::plural::detail::throw_check(#condition, __FILE__, __LINE__, (message));      \
+#define PLURAL_CHECK(condition, message)                                        \
+  do {                                                                          \
+    if (!(condition)) [[unlikely]]                                              \
+      ::plural::detail::throw_check(#condition, __FILE__, __LINE__, (message)); \
   } while (false)

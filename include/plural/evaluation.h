@@ -60,34 +60,34 @@ Interval bootstrap_interval(int64_t rows, const std::function<double(std::span<c
 
 /// One bar of a reliability diagram.
 struct ReliabilityBin {
-  double low = 0, high = 0;      ///< [low, high); the last bin holds 1.0
+  double low = 0, high = 0;  ///< [low, high); the last bin holds 1.0
   int64_t count = 0;
-  double mean_confidence = 0;    ///< NaN when empty
-  double mean_correct = 0;       ///< NaN when empty
-  Interval correct_interval;     ///< Wilson, 95 %
+  double mean_confidence = 0;  ///< NaN when empty
+  double mean_correct = 0;     ///< NaN when empty
+  Interval correct_interval;   ///< Wilson, 95 %
 };
 std::vector<ReliabilityBin> reliability_table(const Forecasts& points, int64_t bins = 10);
 
 /// What `plural eval` reports of a batch of sets. All means are over rows unless said otherwise.
 struct SetMetrics {
   int64_t rows = 0;
-  int64_t answers = 0;          ///< answers with a confidence in [0, 1]: the points of brier, ece and auroc
+  int64_t answers = 0;  ///< answers with a confidence in [0, 1]: the points of brier, ece and auroc
   double format_rate = 0;
-  double coverage = 0;          ///< different gold answers hit / K
+  double coverage = 0;  ///< different gold answers hit / K
   double any_correct = 0;
-  double unique = 0;            ///< different answers / K
-  double accuracy = 0;          ///< share of correct answers, over all answers
-  double mean_confidence = 0;   ///< over `answers`
-  double brier = 0;             ///< over `answers`
-  double ece = 0;               ///< over `answers`, 10 equal-width bins
-  double ece_equal_mass = 0;    ///< over `answers`, 10 bins of equal mass
-  double auroc = 0;             ///< over `answers`
-  double set_brier_sum = 0;     ///< over rows with such answers
-  double tokens = 0;            ///< completion tokens a row
+  double unique = 0;                       ///< different answers / K
+  double accuracy = 0;                     ///< share of correct answers, over all answers
+  double mean_confidence = 0;              ///< over `answers`
+  double brier = 0;                        ///< over `answers`
+  double ece = 0;                          ///< over `answers`, 10 equal-width bins
+  double ece_equal_mass = 0;               ///< over `answers`, 10 bins of equal mass
+  double auroc = 0;                        ///< over `answers`
+  double set_brier_sum = 0;                ///< over rows with such answers
+  double tokens = 0;                       ///< completion tokens a row
   double tokens_per_distinct_correct = 0;  ///< all completion tokens / all different gold answers hit
-  std::vector<double> coverage_at;       ///< [K]: different gold answers hit by the first k answers as written, / k
-  std::vector<double> pass_at;           ///< [K]: rows with a correct one among the k most confident answers
-  std::vector<double> accuracy_by_rank;  ///< [K]: share correct of the answers of rank 1, 2, ... by confidence
+  std::vector<double> coverage_at;         ///< [K]: different gold answers hit by the first k answers as written, / k
+  std::vector<double> pass_at;             ///< [K]: rows with a correct one among the k most confident answers
+  std::vector<double> accuracy_by_rank;    ///< [K]: share correct of the answers of rank 1, 2, ... by confidence
   std::vector<ReliabilityBin> reliability;
 };
 

@@ -53,7 +53,8 @@ struct ObjectiveOptions {
   template <class V>
   void fields(V& v) {
     v.field("aggregation", aggregation, one_of({"dapo", "grpo", "dr_grpo", "bnpo"}),
-            "how token losses become one number: dapo = mean over all tokens, grpo = mean of row means, dr_grpo = sum / (rows x "
+            "how token losses become one number: dapo = mean over all tokens, grpo = mean of row means, dr_grpo = sum "
+            "/ (rows x "
             "max_new_tokens), bnpo = mean over ranks of each rank's token mean");
     v.field("clip_low", clip_low, between(0, 1), "ratios below 1 - clip_low stop earning (negative advantages)");
     v.field("clip_high", clip_high, at_least(0), "ratios above 1 + clip_high stop earning (positive advantages)");

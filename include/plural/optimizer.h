@@ -45,9 +45,9 @@ struct OptimizerOptions {
 double schedule_factor(const OptimizerOptions& options, int64_t step, int64_t total_steps);
 
 struct StepResult {
-  double grad_norm = 0;       ///< before clipping, summed in float64
+  double grad_norm = 0;  ///< before clipping, summed in float64
   double learning_rate = 0;
-  bool skipped = false;       ///< gradient not finite: parameters and state untouched
+  bool skipped = false;  ///< gradient not finite: parameters and state untouched
 };
 
 /// Decoupled AdamW (Loshchilov & Hutter 2019). Parameters below float32 get float32 masters; moments are

@@ -19,7 +19,7 @@ namespace plural {
 
 /// A run of consecutive packed tokens. It attends causally to itself and fully to its parent's chain.
 struct Segment {
-  int64_t begin = 0;    ///< first index into the packed tokens
+  int64_t begin = 0;  ///< first index into the packed tokens
   int64_t length = 0;
   int64_t parent = -1;  ///< index of the segment that precedes this one in its sequence, or -1. Parents come first.
 };

@@ -18,11 +18,11 @@ namespace plural {
 
 /// What a reward may look at. Everything is aliased, nothing is owned.
 struct RewardInput {
-  const AnswerBatch& answers;                  ///< B rows, K slots, on the policy's device
-  std::span<const Example* const> examples;    ///< B, group-major
-  std::span<const std::string> completions;    ///< B texts
-  int64_t samples_per_prompt = 1;              ///< G
-  int64_t step = 0;                            ///< optimiser step, for schedules
+  const AnswerBatch& answers;                ///< B rows, K slots, on the policy's device
+  std::span<const Example* const> examples;  ///< B, group-major
+  std::span<const std::string> completions;  ///< B texts
+  int64_t samples_per_prompt = 1;            ///< G
+  int64_t step = 0;                          ///< optimiser step, for schedules
 };
 
 /// What a reward returns. Tensors are on the device of the input.
@@ -55,9 +55,9 @@ class RewardStack {
     std::string name;     ///< in logs; the reward's name unless given
   };
   struct Result {
-    Tensor total;                       ///< [B] float32
-    Tensor per_answer;                  ///< [B, K] float32: weighted sum of the per-answer parts
-    std::vector<RewardOutput> parts;    ///< one for each term, unweighted
+    Tensor total;                           ///< [B] float32
+    Tensor per_answer;                      ///< [B, K] float32: weighted sum of the per-answer parts
+    std::vector<RewardOutput> parts;        ///< one for each term, unweighted
     std::map<std::string, double> metrics;  ///< "reward/<name>/mean", "reward/<name>/std", ...
   };
 

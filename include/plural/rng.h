@@ -9,7 +9,14 @@
 namespace plural {
 
 /// Who draws: two purposes with equal (seed, step, row) never share numbers.
-enum class RandomPurpose : uint32_t { kSampling = 1, kDataOrder = 2, kTargets = 3, kInit = 4, kBootstrap = 5, kUser = 100 };
+enum class RandomPurpose : uint32_t {
+  kSampling = 1,
+  kDataOrder = 2,
+  kTargets = 3,
+  kInit = 4,
+  kBootstrap = 5,
+  kUser = 100
+};
 
 /// One Philox 4x32-10 block: four 32-bit numbers from a 128-bit counter and a 64-bit key.
 std::array<uint32_t, 4> philox(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key);

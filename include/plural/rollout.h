@@ -21,14 +21,14 @@ namespace plural {
 struct SamplingOptions {
   int64_t samples_per_prompt = 1;  ///< G
   int64_t max_new_tokens = 128;
-  double temperature = 1.0;        ///< 0 = greedy
-  int64_t top_k = 0;               ///< 0 = off
-  double top_p = 1.0;              ///< 1 = off
-  double min_p = 0.0;              ///< 0 = off
-  std::vector<std::string> stop;   ///< stop strings; the text ends before the first one, the ids keep it
-  std::vector<int64_t> stop_ids;   ///< besides the model's end-of-turn ids
-  bool ignore_eos = false;         ///< benchmarks: always max_new_tokens
-  int64_t max_rows = 256;          ///< rows decoded at once; further ones wait for a free place
+  double temperature = 1.0;       ///< 0 = greedy
+  int64_t top_k = 0;              ///< 0 = off
+  double top_p = 1.0;             ///< 1 = off
+  double min_p = 0.0;             ///< 0 = off
+  std::vector<std::string> stop;  ///< stop strings; the text ends before the first one, the ids keep it
+  std::vector<int64_t> stop_ids;  ///< besides the model's end-of-turn ids
+  bool ignore_eos = false;        ///< benchmarks: always max_new_tokens
+  int64_t max_rows = 256;         ///< rows decoded at once; further ones wait for a free place
 
   using config_struct = void;
   template <class V>
@@ -50,7 +50,7 @@ struct Completion {
   std::vector<TokenId> ids;      ///< T sampled ids, the end token included
   std::vector<float> log_probs;  ///< T, ln p under the temperature-scaled distribution before top-k/p/min-p
   FinishReason finish = FinishReason::kLength;
-  std::string text;              ///< decoded, without special tokens and without a stop string
+  std::string text;  ///< decoded, without special tokens and without a stop string
 };
 
 /// B = P*G completions, group-major: row p*G + g.

@@ -64,8 +64,7 @@ RunResult run_training(const RunConfig& config, const RunOptions& options,
                        const Registry<Reward>& rewards = builtin_rewards());
 
 /// Throws InputError when `tokenizer` has ids that the model has no embedding for.
-void check_tokenizer_fits(const Tokenizer& tokenizer, const Policy& policy,
-                          const std::string& model_dir);
+void check_tokenizer_fits(const Tokenizer& tokenizer, const Policy& policy, const std::string& model_dir);
 
 /// SHA-256 of a file as 64 hexadecimal digits (data hashes of manifest.json).
 std::string sha256_file(const std::filesystem::path& file);

@@ -40,8 +40,9 @@ struct SftConfig {
   template <class V>
   void fields(V& v) {
     v.field("rows_per_step", rows_per_step, at_least(1), "rows of one optimiser step");
-    v.field("target", target, one_of({"gold", "responses"}),
-            "gold: fresh sets of answers drawn from the gold distribution; responses: the data's responses as they are");
+    v.field(
+        "target", target, one_of({"gold", "responses"}),
+        "gold: fresh sets of answers drawn from the gold distribution; responses: the data's responses as they are");
     v.field("num_answers", num_answers, at_least(1), "gold: K is drawn from these for each row");
     v.field("confidences", confidences, between(0, 1), "gold: stated confidences are drawn from these");
   }
@@ -138,7 +139,8 @@ struct RunConfig {
     v.field("prompts_per_step", prompts_per_step, at_least(1), "P (rl)");
     v.field("samples_per_prompt", samples_per_prompt, at_least(1), "G, completions for each prompt (rl)");
     v.field("passes", passes, at_least(1), "optimiser steps on each batch of completions (rl)");
-    v.field("max_batch_tokens", max_batch_tokens, at_least(1), "packed tokens of one micro-batch; changes memory, never the result");
+    v.field("max_batch_tokens", max_batch_tokens, at_least(1),
+            "packed tokens of one micro-batch; changes memory, never the result");
     v.field("sampling", sampling, any_value(), "how completions are drawn (rl)");
     v.field("rewards", rewards, any_value(), "rewards, each with name, weight, label and its own options (rl)");
     v.field("advantage", advantage, any_value(), "rewards to advantages, with its own options (rl)");

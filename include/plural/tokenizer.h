@@ -42,11 +42,9 @@ class Tokenizer {
 
   /// The conversation as text, as `apply_chat_template` renders it. An unknown template throws
   /// InputError.
-  std::string render_chat(std::span<const Message> messages,
-                          bool add_generation_prompt = true) const;
+  std::string render_chat(std::span<const Message> messages, bool add_generation_prompt = true) const;
   /// encode(render_chat(messages)).
-  std::vector<TokenId> encode_chat(std::span<const Message> messages,
-                                   bool add_generation_prompt = true) const;
+  std::vector<TokenId> encode_chat(std::span<const Message> messages, bool add_generation_prompt = true) const;
 
   bool is_special(TokenId id) const;
   /// The id of a token as tokenizer.json spells it ("Ġthe"; added tokens: their text).

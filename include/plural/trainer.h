@@ -28,11 +28,11 @@ namespace plural {
 /// Sizes and sampling of RL. One optimiser batch = prompts_per_step x samples_per_prompt rows.
 struct RlOptions {
   int64_t steps = 100;
-  int64_t prompts_per_step = 4;    ///< P
-  int64_t samples_per_prompt = 8;  ///< G
-  int64_t passes = 1;              ///< optimiser steps taken on each batch of completions
-  int64_t num_answers = 3;         ///< K
-  int64_t max_batch_tokens = 8192; ///< packed tokens of one micro-batch; changes memory, never the result
+  int64_t prompts_per_step = 4;     ///< P
+  int64_t samples_per_prompt = 8;   ///< G
+  int64_t passes = 1;               ///< optimiser steps taken on each batch of completions
+  int64_t num_answers = 3;          ///< K
+  int64_t max_batch_tokens = 8192;  ///< packed tokens of one micro-batch; changes memory, never the result
   SamplingOptions sampling;
   uint64_t seed = 1;
 };
@@ -48,8 +48,8 @@ struct RowRecord {
 };
 
 struct StepReport {
-  int64_t step = 0;  ///< steps done, this one included
-  MetricMap metrics; ///< docs/guides/metrics.md defines each name and unit
+  int64_t step = 0;   ///< steps done, this one included
+  MetricMap metrics;  ///< docs/guides/metrics.md defines each name and unit
 };
 
 /// What RL works with; everything is borrowed and must outlive the trainer.
@@ -105,11 +105,12 @@ class RlTrainer {
 /// Where the targets of fine-tuning come from.
 struct SftOptions {
   int64_t steps = 100;
-  int64_t rows_per_step = 16;             ///< "responses": whole examples are drawn until there are this many rows
-  int64_t max_batch_tokens = 8192;        ///< packed tokens of one micro-batch; changes memory, never the result
-  std::string target = "gold";            ///< "gold": sets drawn from the gold distribution; "responses": the responses as they are
-  std::vector<int64_t> num_answers = {3}; ///< K is drawn uniformly from these for each row ("gold")
-  std::vector<double> confidences = {0.5};///< stated confidences are drawn uniformly from these ("gold")
+  int64_t rows_per_step = 16;       ///< "responses": whole examples are drawn until there are this many rows
+  int64_t max_batch_tokens = 8192;  ///< packed tokens of one micro-batch; changes memory, never the result
+  std::string target = "gold";  ///< "gold": sets drawn from the gold distribution; "responses": the responses as they
+                                ///< are
+  std::vector<int64_t> num_answers = {3};   ///< K is drawn uniformly from these for each row ("gold")
+  std::vector<double> confidences = {0.5};  ///< stated confidences are drawn uniformly from these ("gold")
   uint64_t seed = 1;
 };
 

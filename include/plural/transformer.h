@@ -22,9 +22,9 @@ struct TransformerConfig {
   int64_t width = 0;       ///< E, hidden_size
   int64_t mlp_width = 0;   ///< intermediate_size
   int64_t layers = 0;
-  int64_t heads = 0;       ///< H
-  int64_t kv_heads = 0;    ///< divides H
-  int64_t head_size = 0;   ///< D, may differ from E / H
+  int64_t heads = 0;           ///< H
+  int64_t kv_heads = 0;        ///< divides H
+  int64_t head_size = 0;       ///< D, may differ from E / H
   int64_t context_length = 0;  ///< max_position_embeddings
   double rms_eps = 1e-6;
   double rope_theta = 10000.0;
@@ -38,11 +38,11 @@ struct TransformerConfig {
   bool attention_bias = false;         ///< bias on q, k, v
   bool attention_output_bias = false;  ///< bias on o
   bool mlp_bias = false;
-  bool qk_norm = false;                ///< RMS norm of each head's q and k (Qwen3)
-  int64_t sliding_window = 0;          ///< 0 = full attention
-  std::vector<bool> layer_slides;      ///< which layers use the window (size layers when sliding_window > 0)
-  std::vector<int64_t> eos_ids;        ///< ids that end a text: generation_config.json's, else config.json's
-  std::string source_json;             ///< config.json as read; written back unchanged by save
+  bool qk_norm = false;            ///< RMS norm of each head's q and k (Qwen3)
+  int64_t sliding_window = 0;      ///< 0 = full attention
+  std::vector<bool> layer_slides;  ///< which layers use the window (size layers when sliding_window > 0)
+  std::vector<int64_t> eos_ids;    ///< ids that end a text: generation_config.json's, else config.json's
+  std::string source_json;         ///< config.json as read; written back unchanged by save
 };
 
 /// Reads and validates config.json; InputError names the file and the field.
@@ -57,8 +57,8 @@ class TransformerPolicy final : public Policy {
   static std::unique_ptr<TransformerPolicy> load(const std::filesystem::path& dir, at::Device device,
                                                  at::ScalarType dtype);
   /// Random initialisation (normal, std 0.02; norms 1, biases 0), a pure function of (config, seed).
-  static std::unique_ptr<TransformerPolicy> init(const TransformerConfig& config, uint64_t seed,
-                                                 at::Device device, at::ScalarType dtype);
+  static std::unique_ptr<TransformerPolicy> init(const TransformerConfig& config, uint64_t seed, at::Device device,
+                                                 at::ScalarType dtype);
   ~TransformerPolicy() override;
 
   PolicyOutput evaluate(const PackedBatch& batch, const EvaluateOptions& options) override;

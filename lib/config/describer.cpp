@@ -102,22 +102,27 @@ void ConfigDescriber::field(const char* name, const int64_t& value, const Constr
 void ConfigDescriber::field(const char* name, const double& value, const Constraint& constraint, const char* help) {
   add(name, "number", to_node(value), constraint, help);
 }
-void ConfigDescriber::field(const char* name, const std::string& value, const Constraint& constraint, const char* help) {
+void ConfigDescriber::field(const char* name, const std::string& value, const Constraint& constraint,
+                            const char* help) {
   add(name, "text", to_node(value), constraint, help);
 }
-void ConfigDescriber::field(const char* name, const std::vector<int64_t>& value, const Constraint& constraint, const char* help) {
+void ConfigDescriber::field(const char* name, const std::vector<int64_t>& value, const Constraint& constraint,
+                            const char* help) {
   add(name, "list of whole numbers", to_node(value), constraint, help);
 }
-void ConfigDescriber::field(const char* name, const std::vector<double>& value, const Constraint& constraint, const char* help) {
+void ConfigDescriber::field(const char* name, const std::vector<double>& value, const Constraint& constraint,
+                            const char* help) {
   add(name, "list of numbers", to_node(value), constraint, help);
 }
-void ConfigDescriber::field(const char* name, const std::vector<std::string>& value, const Constraint& constraint, const char* help) {
+void ConfigDescriber::field(const char* name, const std::vector<std::string>& value, const Constraint& constraint,
+                            const char* help) {
   add(name, "list of texts", to_node(value), constraint, help);
 }
 void ConfigDescriber::field(const char* name, const PartSpec& value, const Constraint& constraint, const char* help) {
   add(name, "part", to_node(value), constraint, help);
 }
-void ConfigDescriber::field(const char* name, const std::vector<PartSpec>& value, const Constraint& constraint, const char* help) {
+void ConfigDescriber::field(const char* name, const std::vector<PartSpec>& value, const Constraint& constraint,
+                            const char* help) {
   add(name, "list of parts", to_node(value), constraint, help);
 }
 

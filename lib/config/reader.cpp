@@ -153,7 +153,8 @@ void throw_unknown_name(const std::string& kind, const std::string& name, const 
 
 ConfigReader::ConfigReader(const ConfigNode& map, std::string path) : map_(&map), path_(std::move(path)) {
   if (map.kind == Kind::kMap || map.kind == Kind::kNull) return;
-  add(map.mark, fmt::format("{}expected a map of keys, got {}", path_.empty() ? "" : fmt::format("'{}': ", path_), found(map)));
+  add(map.mark,
+      fmt::format("{}expected a map of keys, got {}", path_.empty() ? "" : fmt::format("'{}': ", path_), found(map)));
   map_ = &kEmptyMap;
 }
 
@@ -177,7 +178,8 @@ const ConfigNode* ConfigReader::take(const char* name, const Constraint& constra
 
 void ConfigReader::wrong(const char* name, const ConfigNode& node, const std::string& expected) {
   std::string hint;
-  if (node.kind == Kind::kScalar && node.quoted && expected.find("number") != std::string::npos) hint = " (remove the quotes)";
+  if (node.kind == Kind::kScalar && node.quoted && expected.find("number") != std::string::npos)
+    hint = " (remove the quotes)";
   add(node.mark, fmt::format("'{}': expected {}, got {}{}", path_of(name), expected, found(node), hint));
 }
 
@@ -225,16 +227,19 @@ void ConfigReader::read_list(const char* name, std::vector<T>& value, const Cons
   value = std::move(result);
 }
 
-void ConfigReader::field(const char* name, std::vector<int64_t>& value, const Constraint& constraint, const char* help) {
+void ConfigReader::field(const char* name, std::vector<int64_t>& value, const Constraint& constraint,
+                         const char* help) {
   read_list(name, value, constraint, help);
 }
 void ConfigReader::field(const char* name, std::vector<double>& value, const Constraint& constraint, const char* help) {
   read_list(name, value, constraint, help);
 }
-void ConfigReader::field(const char* name, std::vector<std::string>& value, const Constraint& constraint, const char* help) {
+void ConfigReader::field(const char* name, std::vector<std::string>& value, const Constraint& constraint,
+                         const char* help) {
   read_list(name, value, constraint, help);
 }
-void ConfigReader::field(const char* name, std::vector<PartSpec>& value, const Constraint& constraint, const char* help) {
+void ConfigReader::field(const char* name, std::vector<PartSpec>& value, const Constraint& constraint,
+                         const char* help) {
   read_list(name, value, constraint, help);
 }
 void ConfigReader::field(const char* name, PartSpec& value, const Constraint& constraint, const char* help) {
@@ -282,7 +287,8 @@ bool ConfigReader::given(std::string_view key) const {
 void ConfigReader::problem(std::string_view key, const std::string& message) {
   const ConfigNode::Entry* entry = find_entry(*map_, key);
   const Mark& mark = entry ? entry->mark : map_->mark;
-  const bool has_place = message.rfind("--set ", 0) == 0 || (!mark.file.empty() && message.rfind(mark.file + ":", 0) == 0);
+  const bool has_place = message.rfind("--set ", 0) == 0 ||
+                         (!mark.file.empty() && message.rfind(mark.file + ":", 0) == 0);
   problems_.push_back({mark, has_place ? message : fmt::format("'{}': {}", path_of(key), message), has_place});
 }
 

@@ -17,12 +17,14 @@ void validate_rl(const RunConfig& config, ConfigReader& reader) {
   if (config.rewards.empty())
     reader.problem("rewards", "task 'rl' needs at least one reward, e.g. rewards: [{name: coverage}]");
   if (config.samples_per_prompt < 2 && (config.advantage.name == "grpo" || config.advantage.name == "rloo"))
-    reader.problem("samples_per_prompt", fmt::format("advantage '{}' compares completions of one prompt: expected >= 2, got {}",
-                                                     config.advantage.name, config.samples_per_prompt));
+    reader.problem("samples_per_prompt",
+                   fmt::format("advantage '{}' compares completions of one prompt: expected >= 2, got {}",
+                               config.advantage.name, config.samples_per_prompt));
   if (config.sampling.temperature <= 0)
     reader.problem("sampling.temperature", "training needs samples that differ: expected > 0, got 0 (greedy)");
   if (!config.reference.empty() && config.objective.kl_weight == 0)
-    reader.problem("reference", "a reference model is used only by the KL term; set objective.kl_weight > 0 or remove it");
+    reader.problem("reference",
+                   "a reference model is used only by the KL term; set objective.kl_weight > 0 or remove it");
   if (config.sampling.top_p == 0) reader.problem("sampling.top_p", "expected > 0; 1 = off");
 }
 
@@ -40,7 +42,8 @@ void RunConfig::validate(ConfigReader& reader) {
   if (optimizer.beta2 >= 1) reader.problem("optimizer.beta2", "expected < 1");
   const int64_t updates = steps * (task == "rl" ? passes : 1);
   if (optimizer.warmup_steps > updates)
-    reader.problem("optimizer.warmup_steps", fmt::format("{} steps of warm-up, but the run has {}", optimizer.warmup_steps, updates));
+    reader.problem("optimizer.warmup_steps",
+                   fmt::format("{} steps of warm-up, but the run has {}", optimizer.warmup_steps, updates));
   if (evaluation.every > 0 && evaluation.data.empty())
     reader.problem("evaluation.every", "evaluation needs data: set evaluation.data, or every: 0");
 }
@@ -70,7 +73,8 @@ std::string expand_path(std::string_view path, const std::function<std::optional
   const auto value = [&](std::string_view name) {
     std::optional<std::string> found = get(name);
     if (!found)
-      throw InputError(fmt::format("path '{}': the environment variable {} is not set; set it, or write the path out", path, name));
+      throw InputError(
+          fmt::format("path '{}': the environment variable {} is not set; set it, or write the path out", path, name));
     return *found;
   };
   std::string out;

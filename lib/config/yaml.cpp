@@ -48,7 +48,8 @@ class TreeBuilder : public YAML::EventHandler {
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
     fail(to_mark(mark, file_), "aliases (*name) are not supported; write the value out");
   }
-  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& value) override {
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                const std::string& value) override {
     place_ = to_mark(mark, file_);
     refuse_anchor(anchor);
     // "?" = plain, "!" = quoted or block.
@@ -60,11 +61,13 @@ class TreeBuilder : public YAML::EventHandler {
     node.mark = place_;
     add(std::move(node), /*as_key=*/true);
   }
-  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                       YAML::EmitterStyle::value) override {
     open(mark, tag, anchor, ConfigNode::Kind::kList);
   }
   void OnSequenceEnd() override { close(); }
-  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                  YAML::EmitterStyle::value) override {
     open(mark, tag, anchor, ConfigNode::Kind::kMap);
   }
   void OnMapEnd() override { close(); }
@@ -80,9 +83,7 @@ class TreeBuilder : public YAML::EventHandler {
   void refuse_anchor(YAML::anchor_t anchor) const {
     if (anchor) fail(place_, "anchors (&name) are not supported");
   }
-  void refuse_tag(const std::string& tag) const {
-    fail(place_, fmt::format("tags are not supported, got '{}'", tag));
-  }
+  void refuse_tag(const std::string& tag) const { fail(place_, fmt::format("tags are not supported, got '{}'", tag)); }
   void open(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, ConfigNode::Kind kind) {
     place_ = to_mark(mark, file_);
     refuse_anchor(anchor);
@@ -133,7 +134,8 @@ void check_text(std::string_view text, const std::string& file) {
   const size_t zero = text.find('\0');
   const size_t place = std::min(bad, zero);
   if (place == std::string_view::npos) return;
-  const int line = 1 + static_cast<int>(std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(place), '\n'));
+  const int line = 1 +
+                   static_cast<int>(std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(place), '\n'));
   fail({file, line, 1}, place == bad ? "this line is not valid UTF-8; save the file as UTF-8"
                                      : "this line has a zero byte; expected YAML text");
 }
@@ -176,15 +178,19 @@ std::string scalar_text(const ConfigNode& node) {
   // Plain scalars stay plain, so that their type stays; those with odd characters are strings anyway.
   if (is_plain(node.scalar)) return node.scalar;
   if (node.quoted) return quote(node.scalar);
-  const bool numeric = !node.scalar.empty() && std::all_of(node.scalar.begin(), node.scalar.end(), [](unsigned char c) {
-    return std::isalnum(c) || c == '.' || c == '+' || c == '-' || c == '_';
-  }) && node.scalar != "-" && node.scalar.substr(0, 3) != "---" && node.scalar.substr(0, 3) != "...";
+  const bool numeric = !node.scalar.empty() &&
+                       std::all_of(node.scalar.begin(), node.scalar.end(),
+                                   [](unsigned char c) {
+                                     return std::isalnum(c) || c == '.' || c == '+' || c == '-' || c == '_';
+                                   }) &&
+                       node.scalar != "-" && node.scalar.substr(0, 3) != "---" && node.scalar.substr(0, 3) != "...";
   return numeric ? node.scalar : quote(node.scalar);
 }
 
 bool is_block(const ConfigNode& node) {
   return (node.kind == ConfigNode::Kind::kMap && !node.entries.empty()) ||
-         (node.kind == ConfigNode::Kind::kList && std::any_of(node.items.begin(), node.items.end(), [](const ConfigNode& item) {
+         (node.kind == ConfigNode::Kind::kList &&
+          std::any_of(node.items.begin(), node.items.end(), [](const ConfigNode& item) {
             return item.kind == ConfigNode::Kind::kMap || item.kind == ConfigNode::Kind::kList;
           }));
 }
@@ -226,7 +232,8 @@ void emit_value(const ConfigNode& node, int indent, std::string& out) {
     out += " {}\n";
   } else if (node.kind == ConfigNode::Kind::kList) {
     out += " [";
-    for (size_t i = 0; i < node.items.size(); ++i) out += fmt::format("{}{}", i ? ", " : "", scalar_text(node.items[i]));
+    for (size_t i = 0; i < node.items.size(); ++i)
+      out += fmt::format("{}{}", i ? ", " : "", scalar_text(node.items[i]));
     out += "]\n";
   } else {
     out += fmt::format(" {}\n", scalar_text(node));
@@ -265,7 +272,8 @@ const ConfigNode* ConfigNode::find(std::string_view key) const {
 }
 
 bool operator==(const ConfigNode& a, const ConfigNode& b) {
-  if (a.kind != b.kind || a.scalar != b.scalar || a.items.size() != b.items.size() || a.entries.size() != b.entries.size())
+  if (a.kind != b.kind || a.scalar != b.scalar || a.items.size() != b.items.size() ||
+      a.entries.size() != b.entries.size())
     return false;
   for (size_t i = 0; i < a.items.size(); ++i)
     if (!(a.items[i] == b.items[i])) return false;

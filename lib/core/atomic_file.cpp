@@ -86,8 +86,7 @@ void AtomicFile::commit() {
 
 InputFile::InputFile(const std::filesystem::path& file) : file_(file) {
   fd_ = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd_ < 0)
-    throw InputError(fmt::format("{}: cannot open the file: {}", file.string(), std::strerror(errno)));
+  if (fd_ < 0) throw InputError(fmt::format("{}: cannot open the file: {}", file.string(), std::strerror(errno)));
   struct stat info {};
   const char* problem = nullptr;
   if (::fstat(fd_, &info) != 0) problem = std::strerror(errno);
@@ -108,8 +107,8 @@ void InputFile::read(uint64_t offset, void* data, size_t size) const {
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) throw InputError(fmt::format("{}: cannot read: {}", file_.string(), std::strerror(errno)));
     if (n == 0)
-      throw InputError(fmt::format("{}: the file ends at byte {}, expected {} more", file_.string(),
-                                   offset + done, size - done));
+      throw InputError(
+          fmt::format("{}: the file ends at byte {}, expected {} more", file_.string(), offset + done, size - done));
     done += static_cast<size_t>(n);
   }
 }

@@ -16,8 +16,7 @@ constexpr std::array<std::array<uint32_t, 256>, 8> make_tables() {
     tables[0][i] = crc;
   }
   for (size_t t = 1; t < 8; ++t)
-    for (size_t i = 0; i < 256; ++i)
-      tables[t][i] = (tables[t - 1][i] >> 8) ^ tables[0][tables[t - 1][i] & 0xff];
+    for (size_t i = 0; i < 256; ++i) tables[t][i] = (tables[t - 1][i] >> 8) ^ tables[0][tables[t - 1][i] & 0xff];
   return tables;
 }
 constexpr auto kTables = make_tables();
@@ -25,11 +24,10 @@ constexpr auto kTables = make_tables();
 // Slicing by 8: eight table look-ups a word, bytes taken in little-endian order on any machine.
 uint32_t update_tables(uint32_t crc, const unsigned char* data, size_t size) {
   for (; size >= 8; data += 8, size -= 8) {
-    crc ^= static_cast<uint32_t>(data[0]) | static_cast<uint32_t>(data[1]) << 8 |
-           static_cast<uint32_t>(data[2]) << 16 | static_cast<uint32_t>(data[3]) << 24;
+    crc ^= static_cast<uint32_t>(data[0]) | static_cast<uint32_t>(data[1]) << 8 | static_cast<uint32_t>(data[2]) << 16 |
+           static_cast<uint32_t>(data[3]) << 24;
     crc = kTables[7][crc & 0xff] ^ kTables[6][(crc >> 8) & 0xff] ^ kTables[5][(crc >> 16) & 0xff] ^
-          kTables[4][crc >> 24] ^ kTables[3][data[4]] ^ kTables[2][data[5]] ^ kTables[1][data[6]] ^
-          kTables[0][data[7]];
+          kTables[4][crc >> 24] ^ kTables[3][data[4]] ^ kTables[2][data[5]] ^ kTables[1][data[6]] ^ kTables[0][data[7]];
   }
   for (; size > 0; ++data, --size) crc = (crc >> 8) ^ kTables[0][(crc ^ *data) & 0xff];
   return crc;

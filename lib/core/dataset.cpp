@@ -108,7 +108,8 @@ std::vector<Response> read_responses(const json& value, const Place& place) {
     if (!item.is_object()) place.fail(field, "{\"text\", \"reward\"}", item);
     Response response{read_text(member(item, "text"), field + ".text", place), 0.0};
     if (const json& reward = member(item, "reward"); !reward.is_null()) {
-      if (!reward.is_number() || !std::isfinite(reward.get<double>())) place.fail(field + ".reward", "a number", reward);
+      if (!reward.is_number() || !std::isfinite(reward.get<double>()))
+        place.fail(field + ".reward", "a number", reward);
       response.reward = reward.get<double>();
     }
     responses.push_back(std::move(response));
@@ -168,7 +169,8 @@ Example parse_example(std::string_view text, std::string_view line) {
   example.prompt = read_prompt(member(object, "prompt"), place);
   example.gold = read_gold(member(object, "gold"), place);
   example.responses = read_responses(member(object, "responses"), place);
-  if (const json& source = member(object, "source"); !source.is_null()) example.source = read_text(source, "source", place);
+  if (const json& source = member(object, "source"); !source.is_null())
+    example.source = read_text(source, "source", place);
   for (const auto& [key, value] : object.items())
     if (key != "id" && key != "prompt" && key != "gold" && key != "responses" && key != "source")
       example.extra[key] = value.dump();
@@ -224,8 +226,8 @@ std::vector<Example> load_dataset(const std::filesystem::path& file) {
   if (count > kMaxProblems) problems += fmt::format("\n{}: {} more bad lines", file.string(), count - kMaxProblems);
   if (count > 0) throw InputError(problems);
   if (examples.empty())
-    throw InputError(fmt::format("{}: no examples; expected one JSON object a line, {{\"prompt\": ..., \"gold\": [...]}}",
-                                 file.string()));
+    throw InputError(fmt::format(
+        "{}: no examples; expected one JSON object a line, {{\"prompt\": ..., \"gold\": [...]}}", file.string()));
   return examples;
 }
 

@@ -40,7 +40,8 @@ class JsonLinesSink : public MetricSink {
     for (const auto& [name, value] : values) {
       PLURAL_CHECK(name != "step", "a metric cannot be called 'step'");
       // fmt writes the shortest text that reads back as the same double.
-      line += fmt::format(", {}: {}", nlohmann::json(name).dump(), std::isfinite(value) ? fmt::format("{}", value) : "null");
+      line += fmt::format(", {}: {}", nlohmann::json(name).dump(),
+                          std::isfinite(value) ? fmt::format("{}", value) : "null");
     }
     line += "}\n";
     file_.append(line);

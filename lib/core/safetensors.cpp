@@ -89,7 +89,8 @@ json parse_header(const std::string& text, const Place& place) {
 }
 
 Entry parse_entry(const std::string& name, const json& value, uint64_t data_bytes, const Place& place) {
-  if (!value.is_object()) place.fail(name, "expected an object with dtype, shape and data_offsets, got " + brief(value));
+  if (!value.is_object())
+    place.fail(name, "expected an object with dtype, shape and data_offsets, got " + brief(value));
   for (const char* key : {"dtype", "shape", "data_offsets"})
     if (!value.contains(key)) place.fail(name, fmt::format("'{}' is missing", key));
   Entry entry{name, at::kFloat, {}, 0, 0};
@@ -97,7 +98,8 @@ Entry parse_entry(const std::string& name, const json& value, uint64_t data_byte
   const json& dtype = value["dtype"];
   const DtypeName* known = dtype.is_string() ? find_dtype(dtype.get_ref<const std::string&>()) : nullptr;
   if (!known)
-    place.fail(name, fmt::format("dtype {} is not supported (expected F64, F32, F16, BF16, I64, I32, U8 or BOOL)", brief(dtype)));
+    place.fail(name, fmt::format("dtype {} is not supported (expected F64, F32, F16, BF16, I64, I32, U8 or BOOL)",
+                                 brief(dtype)));
   entry.type = known->type;
 
   const json& shape = value["shape"];
@@ -116,13 +118,15 @@ Entry parse_entry(const std::string& name, const json& value, uint64_t data_byte
   }
 
   const json& offsets = value["data_offsets"];
-  if (!offsets.is_array() || offsets.size() != 2 || !offsets[0].is_number_unsigned() || !offsets[1].is_number_unsigned())
+  if (!offsets.is_array() || offsets.size() != 2 || !offsets[0].is_number_unsigned() ||
+      !offsets[1].is_number_unsigned())
     place.fail(name, "data_offsets: expected [begin, end], got " + brief(offsets));
   entry.begin = offsets[0].get<uint64_t>();
   entry.end = offsets[1].get<uint64_t>();
   if (entry.begin > entry.end || entry.end > data_bytes)
     place.fail(name, fmt::format("data_offsets [{}, {}] lie outside the {} bytes of data; the file is truncated or its "
-                                 "header is wrong", entry.begin, entry.end, data_bytes));
+                                 "header is wrong",
+                                 entry.begin, entry.end, data_bytes));
   if (entry.end - entry.begin != static_cast<uint64_t>(bytes))
     place.fail(name, fmt::format("shape {} of {} needs {} bytes, but data_offsets give {}", brief(shape), known->name,
                                  bytes, entry.end - entry.begin));
@@ -138,7 +142,8 @@ void check_layout(std::vector<Entry>& entries, uint64_t data_bytes, const Place&
   const std::string* before = nullptr;
   for (const Entry& entry : entries) {
     if (entry.begin < end) place.fail(entry.name, fmt::format("its data overlap those of tensor '{}'", *before));
-    if (entry.begin > end) place.fail(entry.name, fmt::format("{} unused bytes stand before its data", entry.begin - end));
+    if (entry.begin > end)
+      place.fail(entry.name, fmt::format("{} unused bytes stand before its data", entry.begin - end));
     end = entry.end;
     before = &entry.name;
   }
@@ -162,8 +167,9 @@ NamedTensors read_safetensors(const std::filesystem::path& path, TensorMetadata*
   uint64_t header_bytes = 0;
   file.read(0, &header_bytes, 8);
   if (header_bytes > kMaxHeaderBytes || header_bytes > file.size_bytes() - 8)
-    place.fail(fmt::format("the header should have {} bytes, but the file has {}; it is truncated or no safetensors file",
-                           header_bytes, file.size_bytes()));
+    place.fail(
+        fmt::format("the header should have {} bytes, but the file has {}; it is truncated or no safetensors file",
+                    header_bytes, file.size_bytes()));
   std::string text(header_bytes, '\0');
   file.read(8, text.data(), text.size());
   const json header = parse_header(text, place);
@@ -211,7 +217,8 @@ WrittenFile write_safetensors_file(const std::filesystem::path& path, const Name
     const DtypeName* dtype = find_dtype(tensor.scalar_type());
     PLURAL_CHECK(dtype, "tensor '" + name + "' has a dtype that safetensors files of plural do not hold");
     const uint64_t bytes = static_cast<uint64_t>(tensor.numel()) * tensor.element_size();
-    header[name] = {{"dtype", dtype->name}, {"shape", tensor.sizes().vec()}, {"data_offsets", {offset, offset + bytes}}};
+    header[name] = {
+        {"dtype", dtype->name}, {"shape", tensor.sizes().vec()}, {"data_offsets", {offset, offset + bytes}}};
     offset += bytes;
   }
   std::string text = header.dump();

@@ -35,7 +35,8 @@ void check_shapes(std::initializer_list<ShapeCheck> checks) {
   if (conflict.empty()) return;
   std::string table = "shapes do not fit: " + conflict;
   for (const ShapeCheck& check : checks) {
-    const std::string got = check.tensor.defined() ? fmt::format("{}", fmt::join(check.tensor.sizes(), ", ")) : "undefined";
+    const std::string got = check.tensor.defined() ? fmt::format("{}", fmt::join(check.tensor.sizes(), ", "))
+                                                   : "undefined";
     table += fmt::format("\n  {:<24} expected [{}] got [{}]", check.name, check.shape, got);
   }
   throw CheckError(table);

@@ -33,7 +33,9 @@ class Message {
   const std::string& str() const { return bytes_; }
 
  private:
-  void tag(int field, int wire_type) { raw_varint(static_cast<uint64_t>(field) << 3 | static_cast<uint64_t>(wire_type)); }
+  void tag(int field, int wire_type) {
+    raw_varint(static_cast<uint64_t>(field) << 3 | static_cast<uint64_t>(wire_type));
+  }
   void raw_varint(uint64_t value) {
     for (; value >= 0x80; value >>= 7) bytes_ += static_cast<char>(value | 0x80);
     bytes_ += static_cast<char>(value);
@@ -49,9 +51,7 @@ class Message {
   std::string bytes_;
 };
 
-double now_s() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
+double now_s() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
 
 uint32_t masked_crc(std::string_view bytes) {
   const uint32_t crc = detail::crc32c(bytes.data(), bytes.size());
@@ -85,7 +85,11 @@ class TensorBoardSink : public MetricSink {
   void write(int64_t step, const MetricMap& values) override {
     if (!started_) {
       // Tells TensorBoard to forget what earlier files of this run (before a resume) hold from this step on.
-      record(Message().number(1, now_s()).varint(2, static_cast<uint64_t>(step)).bytes(7, Message().varint(1, 1).str()).str());
+      record(Message()
+                 .number(1, now_s())
+                 .varint(2, static_cast<uint64_t>(step))
+                 .bytes(7, Message().varint(1, 1).str())
+                 .str());
       started_ = true;
     }
     Message summary;

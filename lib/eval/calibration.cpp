@@ -126,7 +126,8 @@ double brier_score(const Forecasts& points) {
 }
 
 Interval wilson_interval(double successes, int64_t trials, double z) {
-  PLURAL_CHECK(trials >= 0 && successes >= 0 && successes <= static_cast<double>(trials), "a share needs successes <= trials");
+  PLURAL_CHECK(trials >= 0 && successes >= 0 && successes <= static_cast<double>(trials),
+               "a share needs successes <= trials");
   if (trials == 0) return {0, 1};
   const auto n = static_cast<double>(trials);
   const double share = successes / n, z2 = z * z;
@@ -135,9 +136,10 @@ Interval wilson_interval(double successes, int64_t trials, double z) {
   return {std::max(0.0, centre - half), std::min(1.0, centre + half)};
 }
 
-Interval bootstrap_interval(int64_t rows, const std::function<double(std::span<const int64_t>)>& statistic, double level,
-                            int64_t replicates, uint64_t seed) {
-  PLURAL_CHECK(rows >= 1 && replicates >= 1 && level > 0 && level < 1, "bootstrap needs rows, replicates and 0 < level < 1");
+Interval bootstrap_interval(int64_t rows, const std::function<double(std::span<const int64_t>)>& statistic,
+                            double level, int64_t replicates, uint64_t seed) {
+  PLURAL_CHECK(rows >= 1 && replicates >= 1 && level > 0 && level < 1,
+               "bootstrap needs rows, replicates and 0 < level < 1");
   std::vector<int64_t> drawn(static_cast<size_t>(rows));
   std::vector<double> values;
   for (int64_t r = 0; r < replicates; ++r) {

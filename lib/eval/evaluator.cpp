@@ -24,14 +24,11 @@ constexpr int64_t kPromptsAtOnce = 32;
 /// else is the format of the single answers.
 class CollectedFormat final : public AnswerFormat {
  public:
-  CollectedFormat(const AnswerFormat& single, std::vector<AnswerSet> sets)
-      : single_(single), sets_(std::move(sets)) {}
+  CollectedFormat(const AnswerFormat& single, std::vector<AnswerSet> sets) : single_(single), sets_(std::move(sets)) {}
   std::string name() const override { return single_.name(); }
   bool has_confidences() const override { return single_.has_confidences(); }
   std::string instruction(int64_t k) const override { return single_.instruction(k); }
-  std::string render(std::span<const StatedAnswer> answers) const override {
-    return single_.render(answers);
-  }
+  std::string render(std::span<const StatedAnswer> answers) const override { return single_.render(answers); }
   AnswerSet parse(std::string_view text, int64_t) const override {
     size_t index = 0;
     std::from_chars(text.data(), text.data() + text.size(), index);
@@ -64,8 +61,7 @@ struct Sets {
   std::vector<std::vector<Completion>> completions;  ///< one, or K single ones
 };
 
-AnswerBatch read_sets(const EvaluatorParts& parts, const EvaluatorOptions& options,
-                      const Sets& sets) {
+AnswerBatch read_sets(const EvaluatorParts& parts, const EvaluatorOptions& options, const Sets& sets) {
   std::vector<CompletionView> views;
   if (!options.independent) {
     for (size_t row = 0; row < sets.examples.size(); ++row) {
@@ -104,11 +100,9 @@ Sets sample_sets(const EvaluatorParts& parts, const EvaluatorOptions& options) {
       prompts.push_back(evaluation_prompt(parts, parts.examples[static_cast<size_t>(i)], asked));
     }
     RolloutBatch batch = parts.engine.generate(
-        prompts, sampling,
-        {options.seed, 0, static_cast<uint64_t>(begin * sampling.samples_per_prompt)});
+        prompts, sampling, {options.seed, 0, static_cast<uint64_t>(begin * sampling.samples_per_prompt)});
     for (size_t row = 0; row < batch.rows.size(); row += static_cast<size_t>(pieces)) {
-      const size_t example = static_cast<size_t>(begin) +
-                             row / static_cast<size_t>(sampling.samples_per_prompt);
+      const size_t example = static_cast<size_t>(begin) + row / static_cast<size_t>(sampling.samples_per_prompt);
       sets.examples.push_back(&parts.examples[example]);
       const auto first = std::make_move_iterator(batch.rows.begin() + static_cast<int64_t>(row));
       sets.completions.emplace_back(first, first + pieces);
@@ -118,12 +112,11 @@ Sets sample_sets(const EvaluatorParts& parts, const EvaluatorOptions& options) {
   return sets;
 }
 
-std::string sample_lines(const EvaluatorParts& parts, const EvaluatorOptions& options,
-                         const Sets& sets, const AnswerBatch& batch) {
+std::string sample_lines(const EvaluatorParts& parts, const EvaluatorOptions& options, const Sets& sets,
+                         const AnswerBatch& batch) {
   std::string lines;
   for (size_t row = 0; row < sets.examples.size(); ++row) {
-    Json record = sample_record(*sets.examples[row], sets.completions[row].front(), batch.sets[row],
-                                parts.matcher);
+    Json record = sample_record(*sets.examples[row], sets.completions[row].front(), batch.sets[row], parts.matcher);
     if (options.independent) {
       record.erase("completion");
       Json completions = Json::array();
@@ -150,8 +143,7 @@ Json metrics_json(const MetricMap& metrics) {
 
 }  // namespace
 
-std::vector<TokenId> evaluation_prompt(const EvaluatorParts& parts, const Example& example,
-                                       int64_t k) {
+std::vector<TokenId> evaluation_prompt(const EvaluatorParts& parts, const Example& example, int64_t k) {
   return parts.tokenizer.encode_chat(render_prompt(example.prompt, parts.format, k));
 }
 
@@ -168,8 +160,7 @@ void write_evaluation(const std::filesystem::path& dir, const std::vector<Evalua
                     {"accuracy", bin.accuracy}});
   }
   for (const Evaluation& evaluation : evaluations) {
-    by_num_answers.push_back(
-        {{"num_answers", evaluation.num_answers}, {"metrics", metrics_json(evaluation.metrics)}});
+    by_num_answers.push_back({{"num_answers", evaluation.num_answers}, {"metrics", metrics_json(evaluation.metrics)}});
     samples += evaluation.samples;
   }
   const Json json = {{"title", info.title},
@@ -187,21 +178,18 @@ void write_evaluation(const std::filesystem::path& dir, const std::vector<Evalua
                      {"by_num_answers", std::move(by_num_answers)}};
   std::error_code error;
   std::filesystem::create_directories(dir, error);
-  if (error)
-    throw SystemError(
-        fmt::format("--out {}: cannot be created: {}", dir.string(), error.message()));
+  if (error) throw SystemError(fmt::format("--out {}: cannot be created: {}", dir.string(), error.message()));
   write_file_atomic(dir / "samples.jsonl", samples);
   // Last: a folder with metrics.json is a complete evaluation.
-  write_file_atomic(dir / "metrics.json",
-                    json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+  write_file_atomic(dir / "metrics.json", json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
 Evaluation evaluate_answers(const EvaluatorParts& parts, const EvaluatorOptions& options) {
   PLURAL_CHECK(options.num_answers >= 1 && options.samples_per_prompt >= 1,
                "num_answers and samples_per_prompt are at least 1");
   if (!options.independent && parts.format.single() && options.num_answers != 1) {
-    throw InputError(fmt::format("num_answers: format '{}' holds one answer, {} were asked for",
-                                 parts.format.name(), options.num_answers));
+    throw InputError(fmt::format("num_answers: format '{}' holds one answer, {} were asked for", parts.format.name(),
+                                 options.num_answers));
   }
   const Sets sets = sample_sets(parts, options);
   const AnswerBatch batch = read_sets(parts, options, sets);
@@ -209,8 +197,7 @@ Evaluation evaluate_answers(const EvaluatorParts& parts, const EvaluatorOptions&
   evaluation.num_answers = options.num_answers;
   const SetMetrics metrics = evaluate_sets(batch);
   evaluation.metrics = to_metric_map(metrics);
-  evaluation.metrics["distinct_correct"] = metrics.coverage *
-                                           static_cast<double>(options.num_answers);
+  evaluation.metrics["distinct_correct"] = metrics.coverage * static_cast<double>(options.num_answers);
   for (const auto& bin : metrics.reliability) {
     evaluation.bins.push_back(
         {bin.low, bin.high, static_cast<double>(bin.count), bin.mean_confidence, bin.mean_correct});

@@ -46,8 +46,7 @@ struct Evaluation {
 };
 
 /// The prompt of an example asking for k answers, as ids.
-std::vector<TokenId> evaluation_prompt(const EvaluatorParts& parts, const Example& example,
-                                       int64_t k);
+std::vector<TokenId> evaluation_prompt(const EvaluatorParts& parts, const Example& example, int64_t k);
 
 /// Deterministic given the seed: row r of the whole evaluation draws from (seed, 0, r).
 Evaluation evaluate_answers(const EvaluatorParts& parts, const EvaluatorOptions& options);

@@ -18,7 +18,8 @@ std::string_view cut(std::string_view text, Span span) {
 
 /// The digits of a numbered tag as written.
 std::string_view digits_of(std::string_view text, const Tag& tag) {
-  const auto skip = static_cast<int64_t>((tag.kind == TagKind::kAnswer ? std::string_view("answer") : "confidence").size());
+  const auto skip = static_cast<int64_t>(
+      (tag.kind == TagKind::kAnswer ? std::string_view("answer") : "confidence").size());
   return cut(text, {tag.begin + 1 + (tag.closing ? 1 : 0) + skip, tag.end - 1});
 }
 
@@ -86,7 +87,8 @@ std::optional<std::vector<ReferenceCandidate>> read_numbered(std::string_view co
   const int64_t seen = std::min(answers.rbegin()->first, static_cast<int64_t>(index.tags().size()));
   std::vector<ReferenceCandidate> candidates(static_cast<size_t>(k >= 1 ? k : seen));
   for (const auto& [number, text] : answers)
-    if (number <= static_cast<int64_t>(candidates.size())) candidates[static_cast<size_t>(number - 1)].text = std::string(text);
+    if (number <= static_cast<int64_t>(candidates.size()))
+      candidates[static_cast<size_t>(number - 1)].text = std::string(text);
   for (size_t i = 0; i < candidates.size(); ++i)
     if (const auto found = confidences.find(static_cast<int64_t>(i + 1)); found != confidences.end())
       candidates[i].confidence = parse_stated_probability(found->second);
@@ -99,8 +101,8 @@ bool matches_any(std::string_view candidate, std::span<const std::string> gold, 
          std::any_of(gold.begin(), gold.end(), [&](const std::string& text) { return form(text) == normal; });
 }
 
-Forecasts rank_candidates(std::span<const ReferenceCandidate> candidates, std::span<const std::string> gold, bool by_confidence,
-                          NormalForm form) {
+Forecasts rank_candidates(std::span<const ReferenceCandidate> candidates, std::span<const std::string> gold,
+                          bool by_confidence, NormalForm form) {
   std::vector<size_t> order(candidates.size());
   std::iota(order.begin(), order.end(), size_t{0});
   if (by_confidence)

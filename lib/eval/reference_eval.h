@@ -38,7 +38,7 @@ bool matches_any(std::string_view candidate, std::span<const std::string> gold, 
 
 /// Candidates as forecasts, a missing confidence as 0, in rank order: by falling confidence (missing ones last)
 /// where `by_confidence`, else as numbered.
-Forecasts rank_candidates(std::span<const ReferenceCandidate> candidates, std::span<const std::string> gold, bool by_confidence,
-                          NormalForm form = normal_form);
+Forecasts rank_candidates(std::span<const ReferenceCandidate> candidates, std::span<const std::string> gold,
+                          bool by_confidence, NormalForm form = normal_form);
 
 }  // namespace plural

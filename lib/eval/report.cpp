@@ -33,8 +33,7 @@ constexpr Column kColumns[] = {
     {"brier", "Brier", "Brier", -1, Column::kNumber},
     {"ece", "ECE", "ECE", -1, Column::kNumber},
     {"accuracy", "accuracy", "accuracy", +1, Column::kNumber},
-    {"tokens_per_distinct_correct", "tokens per distinct correct answer", "tokens/correct", -1,
-     Column::kTokens},
+    {"tokens_per_distinct_correct", "tokens per distinct correct answer", "tokens/correct", -1, Column::kTokens},
 };
 
 std::string cell_text(const Column& column, double value) {
@@ -50,8 +49,7 @@ std::string text_table(const std::vector<EvalData>& evals) {
   for (const EvalData& eval : evals) width = std::max(width, eval.title.size());
   std::string out = fmt::format("{:<{}}  {:>2}", "model", width, "K");
   for (const Column& column : kColumns)
-    out += fmt::format("  {:>{}}", column.narrow,
-                       std::max<size_t>(8, std::string_view(column.narrow).size()));
+    out += fmt::format("  {:>{}}", column.narrow, std::max<size_t>(8, std::string_view(column.narrow).size()));
   out += "\n";
   for (const EvalData& eval : evals) {
     out += fmt::format("{:<{}}  {:>2}", eval.title, width, eval.info.value("num_answers", 0));
@@ -69,8 +67,7 @@ std::string html_table(const std::vector<EvalData>& evals) {
   for (const Column& column : kColumns) out += fmt::format("<th>{}</th>", column.title);
   out += "</tr></thead><tbody>\n";
   for (const EvalData& eval : evals) {
-    out += fmt::format("<tr><td>{}</td><td>{}</td>", html_escape(eval.title),
-                       eval.info.value("num_answers", 0));
+    out += fmt::format("<tr><td>{}</td><td>{}</td>", html_escape(eval.title), eval.info.value("num_answers", 0));
     for (const Column& column : kColumns) {
       double best = NAN;
       for (const EvalData& other : evals) {
@@ -78,8 +75,7 @@ std::string html_table(const std::vector<EvalData>& evals) {
         if (std::isfinite(value) && !(column.better * value <= column.better * best)) best = value;
       }
       const double value = eval.metric(column.key);
-      out += fmt::format("<td{}>{}</td>",
-                         evals.size() > 1 && value == best ? " class=\"best\"" : "",
+      out += fmt::format("<td{}>{}</td>", evals.size() > 1 && value == best ? " class=\"best\"" : "",
                          cell_text(column, value));
     }
     out += "</tr>\n";
@@ -104,14 +100,13 @@ std::string tiles(const std::vector<EvalData>& evals) {
   const EvalData& last = *sets.back();
   std::string out = "<div class=\"tiles\">";
   for (const Column& column : kColumns) {
-    if (std::string_view(column.key) == "accuracy" || std::string_view(column.key) == "unique")
-      continue;
+    if (std::string_view(column.key) == "accuracy" || std::string_view(column.key) == "unique") continue;
     out += fmt::format("<div class=\"tile\"><b>{} → {}</b><span>{}</span></div>",
-                       cell_text(column, first.metric(column.key)),
-                       cell_text(column, last.metric(column.key)), column.title);
+                       cell_text(column, first.metric(column.key)), cell_text(column, last.metric(column.key)),
+                       column.title);
   }
-  return out + fmt::format("</div><p class=\"note\">From “{}” to “{}”.</p>\n",
-                           html_escape(first.title), html_escape(last.title));
+  return out + fmt::format("</div><p class=\"note\">From “{}” to “{}”.</p>\n", html_escape(first.title),
+                           html_escape(last.title));
 }
 
 std::string reliability(const std::vector<EvalData>& evals) {
@@ -123,8 +118,7 @@ std::string reliability(const std::vector<EvalData>& evals) {
     if (bins.empty()) {
       without += (without.empty() ? "" : ", ") + html_escape(eval->title);
     } else {
-      out += reliability_diagram(eval->title, bins,
-                                 std::isfinite(ece) ? fmt::format("ECE {:.3f}", ece) : "", color);
+      out += reliability_diagram(eval->title, bins, std::isfinite(ece) ? fmt::format("ECE {:.3f}", ece) : "", color);
     }
     ++color;
   }
@@ -133,9 +127,7 @@ std::string reliability(const std::vector<EvalData>& evals) {
          "that are correct. On the dashed "
          "line the model means what it says; below it, it is too sure.</p><div class=\"grid2\">" +
          out + "</div>" +
-         (without.empty() ? ""
-                          : "<p class=\"note\">No confidences to show for: " + without + ".</p>") +
-         "\n";
+         (without.empty() ? "" : "<p class=\"note\">No confidences to show for: " + without + ".</p>") + "\n";
 }
 
 std::string coverage_by_k(const std::vector<EvalData>& evals) {
@@ -190,9 +182,9 @@ std::string curve(const std::string& title, const Points& points, std::optional<
   options.y_min = y_min;
   const size_t window = std::max<size_t>(1, points.size() / 12) | 1;
   if (window < 3) return line_chart({{"", 0, points, false, false, points.size() < 3}}, options);
-  return line_chart({{"each step", 0, points, true},
-                     {fmt::format("mean of {} steps", window), 0, running_mean(points, window)}},
-                    options);
+  return line_chart(
+      {{"each step", 0, points, true}, {fmt::format("mean of {} steps", window), 0, running_mean(points, window)}},
+      options);
 }
 
 std::string curves(const std::map<std::string, Points>& all) {
@@ -214,8 +206,7 @@ std::string curves(const std::map<std::string, Points>& all) {
       held_out += line_chart({{"", 2, points, false, false, true}}, options);
     }
   }
-  if (!held_out.empty())
-    held_out = "<h3>Evaluations during training</h3><div class=\"grid2\">" + held_out + "</div>";
+  if (!held_out.empty()) held_out = "<h3>Evaluations during training</h3><div class=\"grid2\">" + held_out + "</div>";
   if (out.empty() && held_out.empty()) return "";
   return "<h2>Training curves</h2><div class=\"grid2\">" + out + "</div>" + held_out + "\n";
 }
@@ -241,17 +232,15 @@ std::string highlighted(const json& row) {
                      : correct ? "correct"
                                : "not among the gold answers"});
   }
-  std::sort(marks.begin(), marks.end(),
-            [](const Mark& a, const Mark& b) { return a.begin < b.begin; });
+  std::sort(marks.begin(), marks.end(), [](const Mark& a, const Mark& b) { return a.begin < b.begin; });
   constexpr size_t kLongest = 900;
   std::string out;
   size_t at = 0;
   for (const Mark& mark : marks) {
     if (mark.begin < at) continue;
     out += html_escape(std::string_view(text).substr(at, mark.begin - at));
-    out += fmt::format(
-        "<mark class=\"{}\" title=\"{}\">{}</mark>", mark.css, mark.title,
-        html_escape(std::string_view(text).substr(mark.begin, mark.end - mark.begin)));
+    out += fmt::format("<mark class=\"{}\" title=\"{}\">{}</mark>", mark.css, mark.title,
+                       html_escape(std::string_view(text).substr(mark.begin, mark.end - mark.begin)));
     at = mark.end;
   }
   std::string_view rest = std::string_view(text).substr(at);
@@ -273,19 +262,16 @@ std::string gold_line(const json& row) {
     out += (out.empty() ? "" : ", ") + html_escape(answer.get<std::string>());
   }
   if (gold.size() > 16) out += fmt::format(" and {} more", gold.size() - 16);
-  return out.empty() ? ""
-                     : "<details><summary>accepted answers</summary><p class=\"note\">" + out +
-                           "</p></details>";
+  return out.empty() ? "" : "<details><summary>accepted answers</summary><p class=\"note\">" + out + "</p></details>";
 }
 
 std::string completion_block(const std::string& who, const json& row) {
-  return fmt::format("<p class=\"who\">{}</p><pre class=\"completion\">{}</pre>", html_escape(who),
-                     highlighted(row));
+  return fmt::format("<p class=\"who\">{}</p><pre class=\"completion\">{}</pre>", html_escape(who), highlighted(row));
 }
 
-constexpr char kMarkHelp[] =
-    "<p class=\"soft\"><mark class=\"hit\">correct</mark> <mark class=\"again\">said before</mark> "
-    "<mark class=\"miss\">not among the accepted answers</mark></p>";
+constexpr char kMarkHelp
+    [] = "<p class=\"soft\"><mark class=\"hit\">correct</mark> <mark class=\"again\">said before</mark> "
+         "<mark class=\"miss\">not among the accepted answers</mark></p>";
 
 /// The same prompts under every model, side by side.
 std::string eval_samples(const std::vector<EvalData>& evals) {
@@ -294,8 +280,7 @@ std::string eval_samples(const std::vector<EvalData>& evals) {
   const auto main_rows = [](const EvalData& eval) {
     std::map<std::string, const json*> rows;
     for (const json& row : eval.samples) {
-      if (row.value("sample", 0) == 0 &&
-          row.value("num_answers", 0) == eval.info.value("num_answers", 0)) {
+      if (row.value("sample", 0) == 0 && row.value("num_answers", 0) == eval.info.value("num_answers", 0)) {
         rows.emplace(row.value("id", ""), &row);
       }
     }
@@ -331,13 +316,11 @@ std::string training_samples(const ReportData& data) {
     if (!seen.insert(row.value("id", "")).second) continue;
     out += "<div class=\"sample\"><h3>" + html_escape(row.value("prompt", "")) + "</h3>";
     const json total = row.value("total", json());
-    out += completion_block(
-               total.is_number() ? fmt::format("reward {:.3f}", total.get<double>()) : "", row) +
+    out += completion_block(total.is_number() ? fmt::format("reward {:.3f}", total.get<double>()) : "", row) +
            gold_line(row) + "</div>\n";
   }
   if (out.empty()) return "";
-  return fmt::format("<h2>Sample completions of step {}</h2>", data.last_sample_step) + kMarkHelp +
-         out;
+  return fmt::format("<h2>Sample completions of step {}</h2>", data.last_sample_step) + kMarkHelp + out;
 }
 
 std::string heading(const ReportData& data) {
@@ -346,8 +329,7 @@ std::string heading(const ReportData& data) {
       html_escape(std::filesystem::absolute(data.dir).lexically_normal().filename().string()));
   if (data.manifest.is_object()) {
     std::string facts;
-    for (const char* key :
-         {"task", "model", "seed", "device", "dtype", "plural_version", "git_commit"}) {
+    for (const char* key : {"task", "model", "seed", "device", "dtype", "plural_version", "git_commit"}) {
       const auto it = data.manifest.find(key);
       if (it == data.manifest.end() || it->is_null()) continue;
       facts += fmt::format("{}{} {}", facts.empty() ? "" : " · ", key,
@@ -356,9 +338,8 @@ std::string heading(const ReportData& data) {
     out += html_escape(facts);
   } else if (!data.evals.empty()) {
     const json& info = data.evals.back().info;
-    out += html_escape(fmt::format("data {} · {} prompts · format {} · matcher {}",
-                                   info.value("data", "?"), info.value("prompts", 0),
-                                   info.value("format", "?"), info.value("matcher", "?")));
+    out += html_escape(fmt::format("data {} · {} prompts · format {} · matcher {}", info.value("data", "?"),
+                                   info.value("prompts", 0), info.value("format", "?"), info.value("matcher", "?")));
   }
   return out + "</p>\n";
 }

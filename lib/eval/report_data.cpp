@@ -22,9 +22,7 @@ std::string read_text(const fs::path& file) {
   return text.str();
 }
 
-json read_json(const fs::path& file) {
-  return json::parse(read_text(file), nullptr, /*allow_exceptions=*/false);
-}
+json read_json(const fs::path& file) { return json::parse(read_text(file), nullptr, /*allow_exceptions=*/false); }
 
 std::vector<json> read_lines(const fs::path& file) {
   std::vector<json> lines;
@@ -38,9 +36,8 @@ std::vector<json> read_lines(const fs::path& file) {
 
 double number_or_nan(const json& object, const std::string& key) {
   const auto it = object.is_object() ? object.find(key) : object.end();
-  return object.is_object() && it != object.end() && it->is_number()
-             ? it->get<double>()
-             : std::numeric_limits<double>::quiet_NaN();
+  return object.is_object() && it != object.end() && it->is_number() ? it->get<double>()
+                                                                     : std::numeric_limits<double>::quiet_NaN();
 }
 
 EvalData load_eval(const fs::path& dir) {
@@ -48,8 +45,7 @@ EvalData load_eval(const fs::path& dir) {
   data.name = dir.filename().string();
   data.info = read_json(dir / "metrics.json");
   if (!data.info.is_object()) {
-    throw InputError(fmt::format("{}: not a JSON object; run `plural eval` again",
-                                 (dir / "metrics.json").string()));
+    throw InputError(fmt::format("{}: not a JSON object; run `plural eval` again", (dir / "metrics.json").string()));
   }
   data.title = data.info.value("title", data.name);
   if (data.title.empty()) data.title = data.name;
@@ -60,8 +56,7 @@ EvalData load_eval(const fs::path& dir) {
 std::vector<EvalData> load_evals(const fs::path& dir) {
   std::vector<std::string> names;
   for (const auto& entry : fs::directory_iterator(dir)) {
-    if (fs::exists(entry.path() / "metrics.json"))
-      names.push_back(entry.path().filename().string());
+    if (fs::exists(entry.path() / "metrics.json")) names.push_back(entry.path().filename().string());
   }
   std::sort(names.begin(), names.end());
   if (const json order = read_json(dir / "order.json"); order.is_array()) {
@@ -69,8 +64,7 @@ std::vector<EvalData> load_evals(const fs::path& dir) {
       return std::find(order.begin(), order.end(), json(name)) - order.begin();  // the end for
                                                                                  // names not listed
     };
-    std::stable_sort(names.begin(), names.end(),
-                     [&](const auto& a, const auto& b) { return place(a) < place(b); });
+    std::stable_sort(names.begin(), names.end(), [&](const auto& a, const auto& b) { return place(a) < place(b); });
   }
   std::vector<EvalData> evals;
   for (const std::string& name : names) evals.push_back(load_eval(dir / name));
@@ -83,8 +77,8 @@ std::map<std::string, Points> load_curves(const fs::path& file) {
     const double step = number_or_nan(line, "step");
     for (const auto& [name, value] : line.items()) {
       if (name == "step" || !(value.is_number() || value.is_null())) continue;
-      curves[name].emplace_back(
-          step, value.is_number() ? value.get<double>() : std::numeric_limits<double>::quiet_NaN());
+      curves[name].emplace_back(step,
+                                value.is_number() ? value.get<double>() : std::numeric_limits<double>::quiet_NaN());
     }
   }
   return curves;
@@ -118,8 +112,8 @@ std::vector<ReliabilityBar> EvalData::bins() const {
   for (const json& bin : *it) {
     const double count = number_or_nan(bin, "count");
     if (!(count > 0)) continue;
-    bins.push_back({number_or_nan(bin, "low"), number_or_nan(bin, "high"), count,
-                    number_or_nan(bin, "confidence"), number_or_nan(bin, "accuracy")});
+    bins.push_back({number_or_nan(bin, "low"), number_or_nan(bin, "high"), count, number_or_nan(bin, "confidence"),
+                    number_or_nan(bin, "accuracy")});
   }
   return bins;
 }
@@ -130,16 +124,14 @@ Points EvalData::by_num_answers(const std::string& key) const {
   if (it == info.end() || !it->is_array()) return points;
   for (const json& entry : *it) {
     const auto metrics = entry.find("metrics");
-    if (metrics != entry.end())
-      points.emplace_back(number_or_nan(entry, "num_answers"), number_or_nan(*metrics, key));
+    if (metrics != entry.end()) points.emplace_back(number_or_nan(entry, "num_answers"), number_or_nan(*metrics, key));
   }
   std::sort(points.begin(), points.end());
   return points;
 }
 
 ReportData load_report_data(const fs::path& dir) {
-  if (!fs::is_directory(dir))
-    throw InputError(fmt::format("{}: is not a folder; expected a run folder", dir.string()));
+  if (!fs::is_directory(dir)) throw InputError(fmt::format("{}: is not a folder; expected a run folder", dir.string()));
   ReportData data;
   data.dir = dir;
   if (fs::exists(dir / "manifest.json")) data.manifest = read_json(dir / "manifest.json");
@@ -148,13 +140,12 @@ ReportData load_report_data(const fs::path& dir) {
   if (fs::is_directory(dir / "evals")) data.evals = load_evals(dir / "evals");
   // An evaluation with a baseline beside it: its own numbers come first.
   if (fs::exists(dir / "metrics.json")) data.evals.insert(data.evals.begin(), load_eval(dir));
-  if (data.evals.empty() && fs::is_directory(dir / "samples"))
-    load_last_samples(dir / "samples", &data);
+  if (data.evals.empty() && fs::is_directory(dir / "samples")) load_last_samples(dir / "samples", &data);
   if (data.curves.empty() && data.evals.empty()) {
-    throw InputError(fmt::format(
-        "{}: holds neither metrics.jsonl (a run), evals/*/metrics.json nor metrics.json (an "
-        "evaluation); give the folder of `plural train` or `plural eval`",
-        dir.string()));
+    throw InputError(
+        fmt::format("{}: holds neither metrics.jsonl (a run), evals/*/metrics.json nor metrics.json (an "
+                    "evaluation); give the folder of `plural train` or `plural eval`",
+                    dir.string()));
   }
   return data;
 }

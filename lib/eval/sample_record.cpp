@@ -15,7 +15,8 @@ Json answers_record(std::string_view completion, const AnswerSet& answers, const
   // block's ends never lie inside a character.
   const bool valid = is_valid_utf8(completion);
   const auto written = [&](int64_t byte) {
-    return valid ? byte : static_cast<int64_t>(replace_invalid_utf8(completion.substr(0, static_cast<size_t>(byte))).size());
+    return valid ? byte
+                 : static_cast<int64_t>(replace_invalid_utf8(completion.substr(0, static_cast<size_t>(byte))).size());
   };
   Json list = Json::array();
   std::set<std::string> seen;
@@ -23,8 +24,8 @@ Json answers_record(std::string_view completion, const AnswerSet& answers, const
   for (const Answer& answer : answers.answers) {
     const int64_t match = matcher.match(answer, example);
     // Two spellings of one gold answer are one answer as well.
-    const bool again = !answer.normal.empty() && (!seen.insert(matcher.key(answer)).second ||
-                                                  (match >= 0 && hit.contains(match)));
+    const bool again = !answer.normal.empty() &&
+                       (!seen.insert(matcher.key(answer)).second || (match >= 0 && hit.contains(match)));
     if (match >= 0) hit.insert(match);
     list.push_back({{"text", replace_invalid_utf8(answer.text)},
                     {"confidence", answer.has_confidence ? Json(answer.confidence) : Json()},
@@ -52,8 +53,6 @@ Json sample_record(const Example& example, const Completion& completion, const A
           {"gold", std::move(gold)}};
 }
 
-std::string json_line(const Json& value) {
-  return value.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
-}
+std::string json_line(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n"; }
 
 }  // namespace plural::eval

@@ -15,8 +15,8 @@ namespace plural::eval {
 /// [{"text", "confidence" (null = none stated), "correct", "duplicate" (an earlier answer says the
 /// same), "match", "begin", "end" (bytes of the completion as written)}], "gold": [answers]}. The caller may
 /// add fields of its own.
-nlohmann::ordered_json sample_record(const Example& example, const Completion& completion,
-                                     const AnswerSet& answers, const Matcher& matcher);
+nlohmann::ordered_json sample_record(const Example& example, const Completion& completion, const AnswerSet& answers,
+                                     const Matcher& matcher);
 
 /// The `answers` list of a record; `completion` is the text that was parsed.
 nlohmann::ordered_json answers_record(std::string_view completion, const AnswerSet& answers, const Example& example,

@@ -53,7 +53,8 @@ double mean_set_brier(std::span<const Forecasts> rows, bool per_answer) {
 }  // namespace
 
 double pass_at_k(int64_t n, int64_t correct, int64_t k) {
-  PLURAL_CHECK(n >= 0 && correct >= 0 && correct <= n && k >= 1, fmt::format("n = {}, correct = {}, k = {}", n, correct, k));
+  PLURAL_CHECK(n >= 0 && correct >= 0 && correct <= n && k >= 1,
+               fmt::format("n = {}, correct = {}, k = {}", n, correct, k));
   if (k > n) return kUndefined;
   if (n - correct < k) return 1.0;
   double none = 1.0;  // C(n-c, k) / C(n, k) as a product that cannot overflow
@@ -125,7 +126,8 @@ SetMetrics evaluate_sets(const AnswerBatch& device_answers) {
   m.mean_confidence = ratio(std::accumulate(points.confidence.begin(), points.confidence.end(), 0.0), m.answers);
   m.reliability = reliability_table(points);
   if (m.rows == 0) {
-    m.format_rate = m.coverage = m.any_correct = m.unique = m.accuracy = m.tokens = m.tokens_per_distinct_correct = kUndefined;
+    m.format_rate = m.coverage = m.any_correct = m.unique = m.accuracy = m.tokens = m.tokens_per_distinct_correct =
+        kUndefined;
     return m;
   }
 

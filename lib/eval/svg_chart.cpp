@@ -16,9 +16,7 @@ constexpr double kWidth = 360, kHeight = 220, kLeft = 44, kRight = 12, kTop = 10
 /// A linear map from data to SVG units.
 struct Scale {
   double low, high, from, to;
-  double operator()(double value) const {
-    return from + (value - low) / (high - low) * (to - from);
-  }
+  double operator()(double value) const { return from + (value - low) / (high - low) * (to - from); }
 };
 
 std::string number(double value, bool percent) {
@@ -59,8 +57,8 @@ std::string polyline(const Series& s, const Scale& x, const Scale& y, bool perce
   std::string out, path;
   const auto close = [&] {
     if (!path.empty()) {
-      out += fmt::format("<path class=\"line c{}{}{}\" d=\"{}\"/>", s.color,
-                         s.dashed ? " dashed" : "", s.faint ? " faint" : "", path);
+      out += fmt::format("<path class=\"line c{}{}{}\" d=\"{}\"/>", s.color, s.dashed ? " dashed" : "",
+                         s.faint ? " faint" : "", path);
     }
     path.clear();
   };
@@ -78,8 +76,8 @@ std::string polyline(const Series& s, const Scale& x, const Scale& y, bool perce
       out += fmt::format(
           "<circle class=\"dot c{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"4\"><title>{}{}: "
           "{}</title></circle>",
-          s.color, x(px), y(py), s.name.empty() ? "" : html_escape(s.name) + ", ",
-          number(px, false), number(py, percent));
+          s.color, x(px), y(py), s.name.empty() ? "" : html_escape(s.name) + ", ", number(px, false),
+          number(py, percent));
     }
   }
   return out;
@@ -96,12 +94,11 @@ std::string axes(const Scale& x, const Scale& y, const ChartOptions& options, do
   }
   for (const double tick : axis_ticks(x.low, x.high, 5)) {
     if (options.integer_x && tick != std::floor(tick)) continue;
-    out += fmt::format(
-        "<text class=\"tick\" x=\"{:.1f}\" y=\"{}\" text-anchor=\"middle\">{}</text>", x(tick),
-        bottom + 15, number(tick, false));
+    out += fmt::format("<text class=\"tick\" x=\"{:.1f}\" y=\"{}\" text-anchor=\"middle\">{}</text>", x(tick),
+                       bottom + 15, number(tick, false));
   }
-  out += fmt::format("<line class=\"axis\" x1=\"{0}\" y1=\"{2}\" x2=\"{1}\" y2=\"{2}\"/>", kLeft,
-                     kWidth - kRight, bottom);
+  out += fmt::format("<line class=\"axis\" x1=\"{0}\" y1=\"{2}\" x2=\"{1}\" y2=\"{2}\"/>", kLeft, kWidth - kRight,
+                     bottom);
   if (!options.x_label.empty()) {
     out += fmt::format("<text class=\"label\" x=\"{}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
                        (kLeft + kWidth - kRight) / 2, bottom + 30, html_escape(options.x_label));
@@ -109,8 +106,7 @@ std::string axes(const Scale& x, const Scale& y, const ChartOptions& options, do
   return out;
 }
 
-std::string figure(const std::string& title, const std::string& above, double height,
-                   const std::string& body) {
+std::string figure(const std::string& title, const std::string& above, double height, const std::string& body) {
   return fmt::format(
       "<figure><figcaption>{}</figcaption>{}<svg viewBox=\"0 0 {} {}\" role=\"img\" "
       "aria-label=\"{}\">{}</svg></figure>\n",
@@ -161,8 +157,8 @@ std::vector<double> axis_ticks(double low, double high, int count) {
   return ticks;
 }
 
-std::vector<std::pair<double, double>> running_mean(
-    const std::vector<std::pair<double, double>>& points, size_t window) {
+std::vector<std::pair<double, double>> running_mean(const std::vector<std::pair<double, double>>& points,
+                                                    size_t window) {
   std::vector<std::pair<double, double>> out;
   const size_t half = window / 2;
   for (size_t i = 0; i < points.size(); ++i) {
@@ -208,9 +204,8 @@ std::string reliability_diagram(const std::string& title, const std::vector<Reli
   options.x_label = "stated confidence";
   options.integer_x = false;
   std::string body = axes(x, y, options, kPlot);
-  body += fmt::format(
-      "<line class=\"diagonal\" x1=\"{:.1f}\" y1=\"{:.1f}\" x2=\"{:.1f}\" y2=\"{:.1f}\"/>", x(0),
-      y(0), x(1), y(1));
+  body += fmt::format("<line class=\"diagonal\" x1=\"{:.1f}\" y1=\"{:.1f}\" x2=\"{:.1f}\" y2=\"{:.1f}\"/>", x(0), y(0),
+                      x(1), y(1));
   Series line;
   line.color = color;
   double most = 0;
@@ -227,25 +222,22 @@ std::string reliability_diagram(const std::string& title, const std::vector<Reli
         "<circle class=\"dot c{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{:.1f}\"><title>stated {:.2f}, "
         "correct {:.2f}, "
         "{:.0f} answers</title></circle>",
-        color, x(bin.confidence), y(bin.accuracy), 3 + 4 * std::sqrt(bin.count / most),
-        bin.confidence, bin.accuracy, bin.count);
+        color, x(bin.confidence), y(bin.accuracy), 3 + 4 * std::sqrt(bin.count / most), bin.confidence, bin.accuracy,
+        bin.count);
     const double tall = std::max(1.0, kBars * bin.count / most);
     body += fmt::format(
         "<rect class=\"bar c{}\" x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" "
         "height=\"{:.1f}\"><title>{:.0f} answers "
         "stated in [{:.2f}, {:.2f}]</title></rect>",
-        color, x(bin.low) + 1, base - tall, x(bin.high) - x(bin.low) - 2, tall, bin.count, bin.low,
-        bin.high);
+        color, x(bin.low) + 1, base - tall, x(bin.high) - x(bin.low) - 2, tall, bin.count, bin.low, bin.high);
   }
   body += fmt::format(
       "<line class=\"axis\" x1=\"{0}\" y1=\"{2}\" x2=\"{1}\" y2=\"{2}\"/><text class=\"tick\" "
       "x=\"{0}\" y=\"{3}\">"
       "answers in each bin (at most {4:.0f})</text>",
       kLeft, kWidth - kRight, base, base + 14, most);
-  body += fmt::format("<text class=\"label\" x=\"{}\" y=\"{}\">share correct</text>", kLeft + 10,
-                      kTop + 12);
-  return figure(title, note.empty() ? "" : "<div class=\"legend\">" + html_escape(note) + "</div>",
-                kTall, body);
+  body += fmt::format("<text class=\"label\" x=\"{}\" y=\"{}\">share correct</text>", kLeft + 10, kTop + 12);
+  return figure(title, note.empty() ? "" : "<div class=\"legend\">" + html_escape(note) + "</div>", kTall, body);
 }
 
 }  // namespace plural::eval

@@ -16,10 +16,10 @@ namespace plural::eval {
 std::string html_escape(std::string_view text);
 
 struct Series {
-  std::string name;  ///< "" = not in the legend
-  int color = 0;     ///< index into the palette of the page (CSS classes c0..c5)
+  std::string name;                               ///< "" = not in the legend
+  int color = 0;                                  ///< index into the palette of the page (CSS classes c0..c5)
   std::vector<std::pair<double, double>> points;  ///< non-finite y are gaps
-  bool faint = false;  ///< thin, light line: raw values behind a smoothed line
+  bool faint = false;                             ///< thin, light line: raw values behind a smoothed line
   bool dashed = false;
   bool markers = false;
 };
@@ -51,7 +51,7 @@ std::string reliability_diagram(const std::string& title, const std::vector<Reli
 std::vector<double> axis_ticks(double low, double high, int count);
 
 /// A running mean over `window` values centred on each point; gaps stay gaps.
-std::vector<std::pair<double, double>> running_mean(
-    const std::vector<std::pair<double, double>>& points, size_t window);
+std::vector<std::pair<double, double>> running_mean(const std::vector<std::pair<double, double>>& points,
+                                                    size_t window);
 
 }  // namespace plural::eval

@@ -16,7 +16,8 @@ ElementType element_type(const Tensor& tensor) {
     case at::kDouble:
       return ElementType::kFloat64;
     default:
-      PLURAL_CHECK(false, std::string("kernels take float32, bfloat16 and float64, not ") + c10::toString(tensor.scalar_type()));
+      PLURAL_CHECK(
+          false, std::string("kernels take float32, bfloat16 and float64, not ") + c10::toString(tensor.scalar_type()));
   }
 }
 

@@ -24,8 +24,8 @@ Tensor index_tensor(const std::vector<int64_t>& values, at::Device device) {
 class GatherRows : public autograd::Function<GatherRows> {
  public:
   /// `inverse` [rows of x]: where each row of x went; `dead` rows of x get no gradient (may be empty).
-  static Tensor forward(autograd::AutogradContext* context, const Tensor& x, const Tensor& index,
-                        const Tensor& inverse, const Tensor& dead) {
+  static Tensor forward(autograd::AutogradContext* context, const Tensor& x, const Tensor& index, const Tensor& inverse,
+                        const Tensor& dead) {
     context->save_for_backward({inverse, dead});
     return x.index_select(0, index);
   }
@@ -97,8 +97,10 @@ AttentionPlanPtr plan_attention(const std::vector<Segment>& segments, int64_t to
         ++group.rows;
         for (int64_t t = 0; t < group.length; ++t) {
           const int64_t here = static_cast<int64_t>(gather.size());
-          if (t < segment.length) place[segment.begin + t] = here;
-          else padding.push_back(here);
+          if (t < segment.length)
+            place[segment.begin + t] = here;
+          else
+            padding.push_back(here);
           gather.push_back(t < segment.length ? segment.begin + t : 0);
         }
       }

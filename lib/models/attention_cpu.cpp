@@ -164,7 +164,8 @@ class PackedAttention : public autograd::Function<PackedAttention> {
     const AttentionPlan& plan = *static_cast<const PlanHolder&>(*holder).plan;
     const Grouped grouped(plan);
     const double scale = 1.0 / std::sqrt(static_cast<double>(q.size(2)));
-    const Tensor keys = repeat_heads(k, q.size(1)), values = repeat_heads(v, q.size(1)), upstream = grads[0].contiguous();
+    const Tensor keys = repeat_heads(k, q.size(1)), values = repeat_heads(v, q.size(1)),
+                 upstream = grads[0].contiguous();
 
     // The segments' shares come out padded, the chains' shares are added to the packed tokens.
     std::vector<Tensor> padded_q, padded_k, padded_v;
@@ -180,9 +181,9 @@ class PackedAttention : public autograd::Function<PackedAttention> {
                                               outputs, sums, true, scale);
       Tensor grad_q = own.q.flatten(0, 1);
       if (!group.chain.empty()) {
-        AttentionGradient chain =
-            attend_backward(one_row(grad), one_row(queries), grouped.chain(keys, group), grouped.chain(values, group),
-                            one_row(outputs), one_row(sums), false, scale);
+        AttentionGradient chain = attend_backward(one_row(grad), one_row(queries), grouped.chain(keys, group),
+                                                  grouped.chain(values, group), one_row(outputs), one_row(sums), false,
+                                                  scale);
         grad_q = grad_q + chain.q[0];
         of_chains.push_back(std::move(chain));
       }

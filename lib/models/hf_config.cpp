@@ -122,8 +122,8 @@ void read_rope(const Fields& fields, const std::string& file, TransformerConfig&
     config.rope_beta_fast = or_default(rope.number("beta_fast", 32.0, 0.0), 32.0);
     config.rope_beta_slow = or_default(rope.number("beta_slow", 1.0, 0.0), 1.0);
     if (config.rope_beta_fast < config.rope_beta_slow)
-      rope.fail("beta_fast", fmt::format("must be at least beta_slow ({}), found {}", config.rope_beta_slow,
-                                         config.rope_beta_fast));
+      rope.fail("beta_fast",
+                fmt::format("must be at least beta_slow ({}), found {}", config.rope_beta_slow, config.rope_beta_fast));
     config.rope_attention_factor = rope.number("attention_factor", 0.0, 0.0);
     config.rope_mscale = rope.number("mscale", 0.0, 0.0);
     config.rope_mscale_all_dim = rope.number("mscale_all_dim", 0.0, 0.0);
@@ -150,7 +150,8 @@ void read_window(const json& root, const Fields& fields, WindowRule rule, Transf
       const json& type = (*types)[i];
       if (type != "full_attention" && type != "sliding_attention")
         fields.fail("layer_types", fmt::format("layer {}: expected \"full_attention\" or \"sliding_attention\", "
-                                               "found {}", i, type.dump()));
+                                               "found {}",
+                                               i, type.dump()));
       slides[i] = type == "sliding_attention";
       if (slides[i] && !uses_window)
         fields.fail("layer_types", fmt::format("layer {} is sliding_attention, but use_sliding_window is not true", i));
@@ -170,13 +171,15 @@ std::vector<int64_t> read_eos_ids(const Fields& fields) {
   if (!value) return {};
   std::vector<int64_t> ids;
   for (const json& id : value->is_array() ? *value : json::array({*value})) {
-    if (!id.is_number_integer()) fields.fail("eos_token_id", fmt::format("expected token ids, found {}", value->dump()));
+    if (!id.is_number_integer())
+      fields.fail("eos_token_id", fmt::format("expected token ids, found {}", value->dump()));
     ids.push_back(id.get<int64_t>());
   }
   return ids;
 }
 
-/// Where generation ends, as `transformers` sees it: generation_config.json, if it is there and says so, else config.json.
+/// Where generation ends, as `transformers` sees it: generation_config.json, if it is there and says so, else
+/// config.json.
 std::vector<int64_t> find_eos_ids(const Fields& config, const std::filesystem::path& dir) {
   const std::filesystem::path file = dir / "generation_config.json";
   std::ifstream stream(file, std::ios::binary);
@@ -210,8 +213,8 @@ TransformerConfig load_transformer_config(const std::filesystem::path& config_js
   if (!family) {
     std::vector<std::string> names;
     for (const ModelFamily& known : model_families()) names.push_back(known.model_type);
-    fields.fail("model_type", fmt::format("'{}' is not supported (supported: {})", config.model_type,
-                                          fmt::join(names, ", ")));
+    fields.fail("model_type",
+                fmt::format("'{}' is not supported (supported: {})", config.model_type, fmt::join(names, ", ")));
   }
   if (fields.has("quantization_config"))
     fields.fail("quantization_config", "quantised checkpoints are not supported; use the float32 or bfloat16 one");
@@ -227,8 +230,8 @@ TransformerConfig load_transformer_config(const std::filesystem::path& config_js
   config.heads = fields.positive("num_attention_heads");
   config.kv_heads = fields.positive("num_key_value_heads", family->kv_heads ? family->kv_heads : config.heads);
   if (config.heads % config.kv_heads != 0)
-    fields.fail("num_key_value_heads", fmt::format("{} must divide num_attention_heads ({})", config.kv_heads,
-                                                   config.heads));
+    fields.fail("num_key_value_heads",
+                fmt::format("{} must divide num_attention_heads ({})", config.kv_heads, config.heads));
   int64_t head_size = family->head_size;
   if (head_size == 0 && !fields.has("head_dim")) {
     if (config.width % config.heads != 0)

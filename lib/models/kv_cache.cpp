@@ -29,9 +29,9 @@ KvCache::KvCache(const TransformerConfig& config, int64_t max_rows, int64_t row_
 void KvCache::set_prefix(int64_t number, int64_t layer, const Tensor& keys, const Tensor& values) {
   PLURAL_CHECK(number >= 0 && layer >= 0 && layer < layers(),
                fmt::format("prefix {}, layer {} of {} layers", number, layer, layers()));
-  PLURAL_CHECK(keys.dim() == 3 && keys.size(0) == kv_heads_ && keys.size(2) == head_size_ &&
-                   keys.sizes() == values.sizes(),
-               "keys and values of a prefix are [Hkv, S, D]");
+  PLURAL_CHECK(
+      keys.dim() == 3 && keys.size(0) == kv_heads_ && keys.size(2) == head_size_ && keys.sizes() == values.sizes(),
+      "keys and values of a prefix are [Hkv, S, D]");
   Prefix& entry = prefixes_[number];
   PLURAL_CHECK(entry.users == 0, fmt::format("prefix {} is still read by {} rows", number, entry.users));
   entry.keys.resize(layers());

@@ -31,7 +31,7 @@ class KvCache {
   bool has_prefix(int64_t prefix) const { return prefixes_.count(prefix) != 0; }
   /// Frees the prompt's memory; no live slot may still be assigned to it.
   void drop_prefix(int64_t prefix);
-  int64_t prefix_length(int64_t prefix) const;  ///< S
+  int64_t prefix_length(int64_t prefix) const;                       ///< S
   const Tensor& prefix_keys(int64_t prefix, int64_t layer) const;    ///< [Hkv, S, D] contiguous
   const Tensor& prefix_values(int64_t prefix, int64_t layer) const;  ///< [Hkv, S, D] contiguous
 
@@ -59,8 +59,8 @@ class KvCache {
  private:
   struct Prefix {
     int64_t length = 0;
-    int64_t users = 0;                  // live slots that read it
-    std::vector<Tensor> keys, values;   // [layer]: [Hkv, S, D]
+    int64_t users = 0;                 // live slots that read it
+    std::vector<Tensor> keys, values;  // [layer]: [Hkv, S, D]
   };
   const Prefix& prefix(int64_t number) const;
 

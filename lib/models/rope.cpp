@@ -62,9 +62,14 @@ Rotary::Rotary(const TransformerConfig& config, at::Device device) {
   const Tensor period = at::pow(at::Scalar(config.rope_theta), exponent);
   Tensor frequency = 1.0 / period;
   switch (config.rope_scaling) {
-    case RopeScaling::kNone: break;
-    case RopeScaling::kLinear: frequency = frequency / config.rope_factor; break;
-    case RopeScaling::kLlama3: frequency = llama3_frequencies(frequency, config); break;
+    case RopeScaling::kNone:
+      break;
+    case RopeScaling::kLinear:
+      frequency = frequency / config.rope_factor;
+      break;
+    case RopeScaling::kLlama3:
+      frequency = llama3_frequencies(frequency, config);
+      break;
     case RopeScaling::kYarn:
       frequency = yarn_frequencies(period, config);
       attention_factor_ = yarn_attention_factor(config);

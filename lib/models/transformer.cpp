@@ -58,8 +58,10 @@ Tensor TransformerPolicy::Impl::run(const PackedBatch& batch,
   PLURAL_CHECK(batch.ids.device() == weights.embedding.device(), "the batch is on another device than the policy");
   const AttentionPlanPtr plan = plan_attention(batch.segments, batch.tokens(), batch.ids.device(), dtype);
   if (plan->longest > config.context_length)
-    throw InputError(fmt::format("a sequence of {} tokens does not fit the model's context of {}; shorten the prompt or "
-                                 "the completion", plan->longest, config.context_length));
+    throw InputError(
+        fmt::format("a sequence of {} tokens does not fit the model's context of {}; shorten the prompt or "
+                    "the completion",
+                    plan->longest, config.context_length));
   const RotaryAngles angles = frequencies.angles(batch.positions, dtype);
   Tensor x = at::embedding(weights.embedding, batch.ids);
   for (int64_t i = 0; i < config.layers; ++i) {
@@ -68,11 +70,11 @@ Tensor TransformerPolicy::Impl::run(const PackedBatch& batch,
     const auto heads = [&](const Tensor& weight, const Tensor& bias, int64_t count) {
       return linear(normal, weight, bias).view({-1, count, config.head_size});
     };
-    const Projections p = rotate(config, layer,
-                                 {heads(layer.q, layer.q_bias, config.heads),
-                                  heads(layer.k, layer.k_bias, config.kv_heads),
-                                  heads(layer.v, layer.v_bias, config.kv_heads)},
-                                 angles);
+    const Projections p = rotate(
+        config, layer,
+        {heads(layer.q, layer.q_bias, config.heads), heads(layer.k, layer.k_bias, config.kv_heads),
+         heads(layer.v, layer.v_bias, config.kv_heads)},
+        angles);
     if (keep_keys) keep_keys(i, p.k, p.v);
     const Tensor attended = packed_attention(p.q, p.k, p.v, plan, window(i));
     x = x + linear(attended.flatten(1), layer.o, layer.o_bias);
@@ -88,8 +90,8 @@ Tensor TransformerPolicy::hidden(const PackedBatch& batch) { return impl_->run(b
 PolicyOutput TransformerPolicy::evaluate(const PackedBatch& batch, const EvaluateOptions& options) {
   check_shapes({{"source", batch.source, "M"}, {"target", batch.target, "M"}});
   const Tensor rows = hidden(batch).index_select(0, batch.source);
-  const kernels::TokenLogprob result =
-      kernels::token_logprob(rows, impl_->weights.head, batch.target, options.temperature, options.entropy);
+  const kernels::TokenLogprob result = kernels::token_logprob(rows, impl_->weights.head, batch.target,
+                                                              options.temperature, options.entropy);
   return {result.log_prob, result.entropy};
 }
 

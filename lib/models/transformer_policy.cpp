@@ -35,9 +35,8 @@ std::string config_with_dtype(const std::string& source, at::ScalarType dtype) {
 }
 
 constexpr const char* kCompanionFiles[] = {
-    "tokenizer.json",   "tokenizer_config.json", "special_tokens_map.json", "generation_config.json",
-    "vocab.json",       "merges.txt",            "added_tokens.json",       "chat_template.jinja",
-    "tokenizer.model",
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json", "vocab.json",
+    "merges.txt",     "added_tokens.json",     "chat_template.jinja",     "tokenizer.model",
 };
 
 }  // namespace

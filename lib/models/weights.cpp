@@ -92,16 +92,18 @@ NamedTensors read_checkpoint(const std::filesystem::path& dir) {
   const std::filesystem::path single = dir / "model.safetensors", index = dir / "model.safetensors.index.json";
   if (std::filesystem::exists(single)) return read_safetensors(single);
   if (!std::filesystem::exists(index))
-    throw InputError(fmt::format("{}: neither model.safetensors nor model.safetensors.index.json is there; expected a "
-                                 "Hugging Face model folder with safetensors weights", dir.string()));
+    throw InputError(
+        fmt::format("{}: neither model.safetensors nor model.safetensors.index.json is there; expected a "
+                    "Hugging Face model folder with safetensors weights",
+                    dir.string()));
   nlohmann::json map;
   try {
     std::ifstream stream(index);
     map = nlohmann::json::parse(stream).at("weight_map");
     if (!map.is_object()) throw std::runtime_error("weight_map is not an object");
   } catch (const std::exception& error) {
-    throw InputError(fmt::format("{}: expected an object 'weight_map' of tensor name to file: {}", index.string(),
-                                 error.what()));
+    throw InputError(
+        fmt::format("{}: expected an object 'weight_map' of tensor name to file: {}", index.string(), error.what()));
   }
   std::map<std::string, std::set<std::string>> files;  // file -> names that the index promises
   for (const auto& [name, file] : map.items()) {
@@ -135,8 +137,8 @@ void assign_weights(const TransformerConfig& config, TransformerWeights& weights
   for (const ParameterSlot& slot : slots) {
     const auto it = by_name.find(slot.name);
     if (it == by_name.end()) {
-      problems.push_back(fmt::format("tensor '{}' is missing (expected shape [{}])", slot.name,
-                                     fmt::join(slot.shape, ", ")));
+      problems.push_back(
+          fmt::format("tensor '{}' is missing (expected shape [{}])", slot.name, fmt::join(slot.shape, ", ")));
       continue;
     }
     if (it->second.sizes() != at::IntArrayRef(slot.shape))

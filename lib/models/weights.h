@@ -32,10 +32,10 @@ struct TransformerWeights {
 enum class ParameterKind { kMatrix, kNorm, kBias };
 
 struct ParameterSlot {
-  std::string name;            ///< as in the checkpoint
+  std::string name;  ///< as in the checkpoint
   std::vector<int64_t> shape;
   ParameterKind kind = ParameterKind::kMatrix;
-  Tensor* tensor = nullptr;    ///< the member that holds it
+  Tensor* tensor = nullptr;  ///< the member that holds it
 };
 
 /// Every parameter in checkpoint order. `weights` must have config.layers layers.

@@ -8,7 +8,9 @@
 namespace plural {
 
 namespace {
-Tensor constant(double value, const ObjectiveInput& input) { return at::scalar_tensor(value, input.log_prob.options()); }
+Tensor constant(double value, const ObjectiveInput& input) {
+  return at::scalar_tensor(value, input.log_prob.options());
+}
 }  // namespace
 
 // DAPO (2503.14476): mean over all tokens of the step. Long rows weigh more.

@@ -32,7 +32,7 @@ class Grpo final : public AdvantageEstimator {
     const Groups groups = split_groups(input);
     if (options_.scale == "none" || groups.reward.numel() < 2) return join_groups(groups, groups.centred);
     // The std of a group of one is not defined; such a group is all-equal and ends as 0.
-    const Tensor std = options_.scale == "batch" ? groups.reward.std()
+    const Tensor std = options_.scale == "batch"   ? groups.reward.std()
                        : groups.reward.size(1) < 2 ? at::zeros_like(groups.reward)
                                                    : groups.reward.std(1, /*unbiased=*/true, /*keepdim=*/true);
     return join_groups(groups, groups.centred / (std.clamp_min(options_.std_floor) + kEps));

@@ -18,8 +18,8 @@ Part find(const char* kind, const std::map<std::string, Part>& parts, const std:
 
 AggregationPart find_aggregation(const std::string& name) {
   return find<AggregationPart>(
-      "aggregation",
-      {{"dapo", dapo_weight}, {"grpo", grpo_weight}, {"dr_grpo", dr_grpo_weight}, {"bnpo", bnpo_weight}}, name);
+      "aggregation", {{"dapo", dapo_weight}, {"grpo", grpo_weight}, {"dr_grpo", dr_grpo_weight}, {"bnpo", bnpo_weight}},
+      name);
 }
 
 KlPart find_kl(const std::string& name) {

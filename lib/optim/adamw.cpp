@@ -119,7 +119,8 @@ void AdamW::load_state(const NamedTensors& state) {
     slot.parameter.copy_(slot.master);
   }
   if (!entries.empty())
-    throw InputError(fmt::format("optimizer state: '{}' belongs to no parameter of this model", entries.begin()->first));
+    throw InputError(
+        fmt::format("optimizer state: '{}' belongs to no parameter of this model", entries.begin()->first));
   steps_ = step.item<int64_t>();
 }
 

@@ -81,7 +81,8 @@ void update_cpu(const Tensor& parameter, const Tensor& weight, const Tensor& m, 
   W *w = weight.mutable_data_ptr<W>(), *ms = m.mutable_data_ptr<W>(), *vs = v.mutable_data_ptr<W>();
   const P* g = gradient.const_data_ptr<P>();
   at::parallel_for(0, weight.numel(), kChunk, [&](int64_t begin, int64_t end) {
-    update_range(p == nullptr ? nullptr : p + begin, w + begin, ms + begin, vs + begin, g + begin, end - begin, numbers);
+    update_range(p == nullptr ? nullptr : p + begin, w + begin, ms + begin, vs + begin, g + begin, end - begin,
+                 numbers);
   });
 }
 
@@ -132,22 +133,32 @@ void adamw_update_(const Tensor& parameter, const Tensor& weight, const Tensor& 
                    const Tensor& gradient, const AdamWNumbers& numbers) {
   if (!weight.is_cpu()) return update_composed(parameter, weight, exp_avg, exp_avg_sq, gradient, numbers);
   switch (parameter.scalar_type()) {
-    case at::kDouble: return update_cpu<double, double>(parameter, weight, exp_avg, exp_avg_sq, gradient, numbers);
-    case at::kFloat: return update_cpu<float, float>(parameter, weight, exp_avg, exp_avg_sq, gradient, numbers);
-    case at::kBFloat16: return update_cpu<c10::BFloat16, float>(parameter, weight, exp_avg, exp_avg_sq, gradient, numbers);
-    case at::kHalf: return update_cpu<c10::Half, float>(parameter, weight, exp_avg, exp_avg_sq, gradient, numbers);
-    default: unsupported(parameter);
+    case at::kDouble:
+      return update_cpu<double, double>(parameter, weight, exp_avg, exp_avg_sq, gradient, numbers);
+    case at::kFloat:
+      return update_cpu<float, float>(parameter, weight, exp_avg, exp_avg_sq, gradient, numbers);
+    case at::kBFloat16:
+      return update_cpu<c10::BFloat16, float>(parameter, weight, exp_avg, exp_avg_sq, gradient, numbers);
+    case at::kHalf:
+      return update_cpu<c10::Half, float>(parameter, weight, exp_avg, exp_avg_sq, gradient, numbers);
+    default:
+      unsupported(parameter);
   }
 }
 
 double squared_norm(const Tensor& gradient) {
   if (!gradient.is_cpu()) return gradient.to(at::kFloat).square().sum(at::kDouble).item<double>();
   switch (gradient.scalar_type()) {
-    case at::kDouble: return squared_norm_cpu<double>(gradient);
-    case at::kFloat: return squared_norm_cpu<float>(gradient);
-    case at::kBFloat16: return squared_norm_cpu<c10::BFloat16>(gradient);
-    case at::kHalf: return squared_norm_cpu<c10::Half>(gradient);
-    default: unsupported(gradient);
+    case at::kDouble:
+      return squared_norm_cpu<double>(gradient);
+    case at::kFloat:
+      return squared_norm_cpu<float>(gradient);
+    case at::kBFloat16:
+      return squared_norm_cpu<c10::BFloat16>(gradient);
+    case at::kHalf:
+      return squared_norm_cpu<c10::Half>(gradient);
+    default:
+      unsupported(gradient);
   }
 }
 

@@ -26,7 +26,8 @@ using Prompts = std::span<const std::vector<TokenId>>;
 
 void check_options(const SamplingOptions& o) {
   const auto refuse = [](const std::string& what) { throw InputError("sampling options: " + what); };
-  if (o.samples_per_prompt < 1) refuse(fmt::format("samples per prompt must be at least 1, not {}", o.samples_per_prompt));
+  if (o.samples_per_prompt < 1)
+    refuse(fmt::format("samples per prompt must be at least 1, not {}", o.samples_per_prompt));
   if (o.max_new_tokens < 1) refuse(fmt::format("max_new_tokens must be at least 1, not {}", o.max_new_tokens));
   if (o.max_rows < 1) refuse(fmt::format("max_rows must be at least 1, not {}", o.max_rows));
   if (!(o.temperature >= 0) || !std::isfinite(o.temperature))
@@ -43,13 +44,15 @@ void check_prompts(Prompts prompts, const TransformerPolicy& policy) {
     if (length >= policy.context_length()) {
       throw InputError(fmt::format(
           "prompt {} has {} tokens, but the model's context holds {} with at least one for the answer; shorten the "
-          "prompt or use a model with a longer context", p, length, policy.context_length()));
+          "prompt or use a model with a longer context",
+          p, length, policy.context_length()));
     }
     for (const TokenId id : prompts[p]) {
       if (id < 0 || id >= policy.vocab_size()) {
-        throw InputError(fmt::format("prompt {} holds token id {}, but the model's vocabulary has {} ids; the tokenizer "
-                                     "does not fit the model. Use the tokenizer.json of the model's own folder", p, id,
-                                     policy.vocab_size()));
+        throw InputError(
+            fmt::format("prompt {} holds token id {}, but the model's vocabulary has {} ids; the tokenizer "
+                        "does not fit the model. Use the tokenizer.json of the model's own folder",
+                        p, id, policy.vocab_size()));
       }
     }
   }
@@ -206,9 +209,10 @@ class Generation {
     for (size_t i = 0; i < rows.size(); ++i) {
       const float log_prob = log_probs.const_data_ptr<float>()[i];
       if (std::isnan(log_prob)) {
-        throw SystemError(fmt::format("the model's logits are not finite numbers (prompt {}, token {}); its weights are "
-                                      "damaged or training has diverged. Go back to an earlier checkpoint",
-                                      prompt_of(rows[i].row), rows_[rows[i].row].ids.size()));
+        throw SystemError(
+            fmt::format("the model's logits are not finite numbers (prompt {}, token {}); its weights are "
+                        "damaged or training has diverged. Go back to an earlier checkpoint",
+                        prompt_of(rows[i].row), rows_[rows[i].row].ids.size()));
       }
       append(rows[i].row, ids.const_data_ptr<int64_t>()[i], log_prob);
     }
@@ -258,13 +262,13 @@ class Generation {
   StopMatcher stop_;
   std::unordered_set<TokenId> end_ids_;
   std::vector<Completion> rows_;
-  std::vector<int64_t> prefix_of_prompt_;            // [P]: number of the prompt's prefix in the cache
+  std::vector<int64_t> prefix_of_prompt_;  // [P]: number of the prompt's prefix in the cache
   KvCache cache_;
-  std::unordered_map<int64_t, int64_t> waiting_;     // prefix -> rows not done
-  std::unordered_map<int64_t, Tensor> last_state_;   // prefix -> [E], the prompt's last hidden state
+  std::unordered_map<int64_t, int64_t> waiting_;    // prefix -> rows not done
+  std::unordered_map<int64_t, Tensor> last_state_;  // prefix -> [E], the prompt's last hidden state
   std::vector<int64_t> free_slots_;
-  std::vector<Live> live_;                           // ascending rows
-  std::unordered_set<int64_t> finished_;             // rows that ended with their newest token
+  std::vector<Live> live_;                // ascending rows
+  std::unordered_set<int64_t> finished_;  // rows that ended with their newest token
   int64_t next_row_ = 0, done_ = 0, tokens_ = 0;
 };
 

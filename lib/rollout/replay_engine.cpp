@@ -42,8 +42,10 @@ class ReplayEngine final : public RolloutEngine {
     std::string text;
     do {
       if (!std::getline(stream_, text)) {
-        throw InputError(fmt::format("{}: ends after line {}, but more completions are asked for; a replay needs one line "
-                                     "a row, in order", file_, line_));
+        throw InputError(
+            fmt::format("{}: ends after line {}, but more completions are asked for; a replay needs one line "
+                        "a row, in order",
+                        file_, line_));
       }
       ++line_;
     } while (text.find_first_not_of(" \t\r") == std::string::npos);
@@ -68,7 +70,8 @@ class ReplayEngine final : public RolloutEngine {
     }
     const bool ended = !row.ids.empty() && tokenizer_.eos_id() == row.ids.back();
     const std::string finish = line.value("finish_reason", ended ? "stop" : "length");
-    if (finish != "stop" && finish != "length") refuse(fmt::format("finish_reason is '{}'; expected stop or length", finish));
+    if (finish != "stop" && finish != "length")
+      refuse(fmt::format("finish_reason is '{}'; expected stop or length", finish));
     row.finish = finish == "stop" ? FinishReason::kStop : FinishReason::kLength;
     row.text = line.contains("text") ? line.at("text").get<std::string>() : tokenizer_.decode(row.ids, true);
     return row;

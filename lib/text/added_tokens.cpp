@@ -20,9 +20,7 @@ bool is_space(const char* at) { return (char_classes()[decode_utf8(at).value] & 
 bool ends_with_word(std::string_view text) {
   return !text.empty() && is_word_char(decode_utf8(last_character(text)).value);
 }
-bool starts_with_word(std::string_view text) {
-  return !text.empty() && is_word_char(decode_utf8(text.data()).value);
-}
+bool starts_with_word(std::string_view text) { return !text.empty() && is_word_char(decode_utf8(text.data()).value); }
 
 size_t spaces_at_end(std::string_view text) {
   const size_t size = text.size();
@@ -39,8 +37,7 @@ size_t spaces_at_start(std::string_view text) {
 
 }  // namespace
 
-AddedTokenFinder::AddedTokenFinder(std::vector<AddedToken> tokens,
-                                   const std::vector<std::string>& patterns)
+AddedTokenFinder::AddedTokenFinder(std::vector<AddedToken> tokens, const std::vector<std::string>& patterns)
     : tokens_(std::move(tokens)), trie_(1) {
   for (size_t i = 0; i < patterns.size(); ++i) {
     if (patterns[i].empty()) continue;
@@ -58,8 +55,7 @@ AddedTokenFinder::AddedTokenFinder(std::vector<AddedToken> tokens,
     int32_t& token = trie_[static_cast<size_t>(node)].token;
     if (token < 0) token = static_cast<int32_t>(i);
   }
-  for (int byte = 0; byte < 256; ++byte)
-    first_[static_cast<size_t>(byte)] = child(0, static_cast<unsigned char>(byte));
+  for (int byte = 0; byte < 256; ++byte) first_[static_cast<size_t>(byte)] = child(0, static_cast<unsigned char>(byte));
 }
 
 int32_t AddedTokenFinder::child(int32_t node, unsigned char byte) const {
@@ -95,11 +91,8 @@ void AddedTokenFinder::split(std::string_view text, std::vector<Part>& out) cons
     size_t end = found_end;
     at = found_end;
     const AddedToken& token = tokens_[static_cast<size_t>(found)];
-    if (token.single_word &&
-        (ends_with_word(text.substr(0, begin)) || starts_with_word(text.substr(end))))
-      continue;
-    if (token.lstrip)
-      begin = std::max(begin - spaces_at_end(text.substr(0, begin)), std::min(done, begin));
+    if (token.single_word && (ends_with_word(text.substr(0, begin)) || starts_with_word(text.substr(end)))) continue;
+    if (token.lstrip) begin = std::max(begin - spaces_at_end(text.substr(0, begin)), std::min(done, begin));
     if (token.rstrip) end += spaces_at_start(text.substr(end));
     if (done < begin) out.push_back({text.substr(done, begin - done), -1});
     out.push_back({text.substr(begin, end - begin), token.id});

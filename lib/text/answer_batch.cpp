@@ -53,19 +53,16 @@ Tensor AnswerBatch::first_hit() const {
   return match.ge(0).logical_and(seen_before(match).logical_not()).to(confidence.scalar_type());
 }
 
-Tensor AnswerBatch::first_of_key() const {
-  return key.ge(0).logical_and(seen_before(key).logical_not());
-}
+Tensor AnswerBatch::first_of_key() const { return key.ge(0).logical_and(seen_before(key).logical_not()); }
 
 AnswerBatch AnswerBatch::to(at::Device device) const {
   AnswerBatch moved = *this;
   for (Tensor AnswerBatch::*field :
        {&AnswerBatch::present, &AnswerBatch::match, &AnswerBatch::key, &AnswerBatch::confidence,
         &AnswerBatch::confidence_stated, &AnswerBatch::confidence_ok, &AnswerBatch::overall_confidence,
-        &AnswerBatch::overall_confidence_stated, &AnswerBatch::has_overall_confidence,
-        &AnswerBatch::format_ok, &AnswerBatch::extracted, &AnswerBatch::paired,
-        &AnswerBatch::k, &AnswerBatch::gold_count, &AnswerBatch::gold_weight, &AnswerBatch::answer_span,
-        &AnswerBatch::confidence_span, &AnswerBatch::length})
+        &AnswerBatch::overall_confidence_stated, &AnswerBatch::has_overall_confidence, &AnswerBatch::format_ok,
+        &AnswerBatch::extracted, &AnswerBatch::paired, &AnswerBatch::k, &AnswerBatch::gold_count,
+        &AnswerBatch::gold_weight, &AnswerBatch::answer_span, &AnswerBatch::confidence_span, &AnswerBatch::length})
     if ((moved.*field).defined()) moved.*field = (moved.*field).to(device);
   return moved;
 }
@@ -144,8 +141,8 @@ AnswerBatch build_answer_batch(std::span<const CompletionView> completions, cons
     double weight_sum = 0;
     for (const GoldAnswer& gold : example.gold) weight_sum += gold.weight;
     for (size_t y = 0; y < example.gold.size(); ++y)
-      gold_weight[b][static_cast<int64_t>(y)] =
-          weight_sum > 0 ? example.gold[y].weight / weight_sum : 1.0 / static_cast<double>(example.gold.size());
+      gold_weight[b][static_cast<int64_t>(y)] = weight_sum > 0 ? example.gold[y].weight / weight_sum
+                                                               : 1.0 / static_cast<double>(example.gold.size());
 
     auto& match_gold = prepared[&example];
     if (!match_gold) match_gold = matcher.prepare(example);

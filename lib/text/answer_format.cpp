@@ -17,12 +17,12 @@ namespace {
 
 struct FormatTraits {
   std::string_view name;
-  bool single;       ///< one answer in plain tags
-  bool confidences;  ///< asked for, and needed
-  bool think;        ///< a think block is needed
-  bool balanced;     ///< think tags must be balanced and non-empty
-  bool analysis;     ///< an analysis block is needed
-  bool in_order;     ///< answers (and confidences) must stand in the order of their numbers
+  bool single;                  ///< one answer in plain tags
+  bool confidences;             ///< asked for, and needed
+  bool think;                   ///< a think block is needed
+  bool balanced;                ///< think tags must be balanced and non-empty
+  bool analysis;                ///< an analysis block is needed
+  bool in_order;                ///< answers (and confidences) must stand in the order of their numbers
   bool analysis_first = false;  ///< where render() and the instruction put the analysis
 };
 
@@ -142,10 +142,12 @@ std::string TaggedFormat::find_problem(const AnswerSet& set, const TagIndex& ind
   if (traits_.think && !index.has_think()) return "no think block";
   if (traits_.balanced && !index.think_ok()) return "think tags are unbalanced or a think block is empty";
   for (int64_t i = 1; i <= k; ++i) {
-    const Answer* answer = i <= static_cast<int64_t>(set.answers.size()) ? &set.answers[static_cast<size_t>(i - 1)] : nullptr;
+    const Answer* answer = i <= static_cast<int64_t>(set.answers.size()) ? &set.answers[static_cast<size_t>(i - 1)]
+                                                                         : nullptr;
     if (answer == nullptr || answer->answer_bytes.empty()) return fmt::format("no <answer{}> block", number(i));
     if (answer->text.empty()) return fmt::format("answer {} is empty", i);
-    if (!traits_.single && block(index, TagKind::kAnswer, i, k).openings > 1 && index.block(TagKind::kAnswer, i).openings > 1)
+    if (!traits_.single && block(index, TagKind::kAnswer, i, k).openings > 1 &&
+        index.block(TagKind::kAnswer, i).openings > 1)
       return fmt::format("<answer{}> is repeated", i);
     if (!traits_.single && index.block(TagKind::kConfidence, i).openings > 1)
       return fmt::format("<confidence{}> is repeated", i);
@@ -161,7 +163,8 @@ std::string TaggedFormat::find_problem(const AnswerSet& set, const TagIndex& ind
   }
   const Block& analysis = index.block(TagKind::kAnalysis, 0);
   if (traits_.analysis && !analysis.found) return "no analysis block";
-  if (traits_.think && analysis.openings > 0 && analysis.closings > 0 && analysis.first_closing < analysis.first_opening)
+  if (traits_.think && analysis.openings > 0 && analysis.closings > 0 &&
+      analysis.first_closing < analysis.first_opening)
     return "an analysis tag closes before it opens";
   return "";
 }
@@ -179,14 +182,18 @@ std::string TaggedFormat::instruction(int64_t k) const {
   std::string text;
   if (traits_.think) text = "First think inside <think></think>. ";
   if (traits_.single) {
-    if (traits_.analysis_first) block = fmt::format("{}{}{}", analysis, block, confidence);
-    else if (traits_.analysis) block = fmt::format("{}{}{}", block, analysis, confidence);
+    if (traits_.analysis_first)
+      block = fmt::format("{}{}{}", analysis, block, confidence);
+    else if (traits_.analysis)
+      block = fmt::format("{}{}{}", block, analysis, confidence);
     return fmt::format("{}{}ive one answer as {}{}", text, text.empty() ? "G" : "Then g", block,
                        traits_.think ? "." : " and nothing else.");
   }
   text += text.empty() ? "G" : "Then g";
-  if (k == 1) text += fmt::format("ive 1 answer. Write it as {}", block);
-  else text += fmt::format("ive {} different answers. Write each as {}, numbered 1 to {}", k, block, k);
+  if (k == 1)
+    text += fmt::format("ive 1 answer. Write it as {}", block);
+  else
+    text += fmt::format("ive {} different answers. Write each as {}, numbered 1 to {}", k, block, k);
   if (traits_.analysis) text += fmt::format(", then {}", analysis);
   text += traits_.think ? "." : k == 1 ? " and nothing else." : ", and nothing else.";
   return text;
@@ -201,8 +208,8 @@ std::string TaggedFormat::render(std::span<const StatedAnswer> answers) const {
     const StatedAnswer& answer = answers[i];
     const std::string text(trim(answer.text));
     if (text.empty() || !scan_tags(text).empty())
-      throw InputError(fmt::format("answer {} ('{}') is empty or holds a tag of the answer format; clean it", i + 1,
-                                   answer.text));
+      throw InputError(
+          fmt::format("answer {} ('{}') is empty or holds a tag of the answer format; clean it", i + 1, answer.text));
     if (!(answer.confidence >= 0 && answer.confidence <= 1))
       throw InputError(fmt::format("confidence {} must be from 0 to 1, got {}", i + 1, answer.confidence));
     const std::string n = number(static_cast<int64_t>(i + 1));
@@ -230,8 +237,8 @@ std::unique_ptr<AnswerFormat> make_answer_format(std::string_view name) {
                  [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c; });
   for (const FormatTraits& traits : kFormats)
     if (traits.name == lower) return std::make_unique<TaggedFormat>(traits);
-  throw InputError(fmt::format("unknown answer format '{}'; the formats are {}", name,
-                               fmt::join(answer_format_names(), ", ")));
+  throw InputError(
+      fmt::format("unknown answer format '{}'; the formats are {}", name, fmt::join(answer_format_names(), ", ")));
 }
 
 std::vector<Message> render_prompt(const std::vector<Message>& prompt, const AnswerFormat& format, int64_t k) {
@@ -239,7 +246,8 @@ std::vector<Message> render_prompt(const std::vector<Message>& prompt, const Ans
   const std::string instruction = format.instruction(k);
   for (auto message = messages.rbegin(); message != messages.rend(); ++message) {
     if (message->role != "user") continue;
-    if (!message->content.empty() && !is_space(static_cast<unsigned char>(message->content.back()))) message->content += ' ';
+    if (!message->content.empty() && !is_space(static_cast<unsigned char>(message->content.back())))
+      message->content += ' ';
     message->content += instruction;
     return messages;
   }

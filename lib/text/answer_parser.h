@@ -32,8 +32,8 @@ struct Block {
   int64_t first_opening = -1;  ///< byte, -1 = none
   int64_t first_closing = -1;
   bool found = false;
-  Span first;        ///< bytes of the first block, tags included
-  Span first_text;   ///< bytes between its tags, untrimmed
+  Span first;       ///< bytes of the first block, tags included
+  Span first_text;  ///< bytes between its tags, untrimmed
   Span last;
   Span last_text;
 };
@@ -66,7 +66,7 @@ class TagIndex {
   int64_t largest_answer_ = 0;
   int64_t largest_confidence_ = 0;
   std::vector<Tag> tags_;
-  std::vector<Block> answers_;      // by number, 0 = plain
+  std::vector<Block> answers_;  // by number, 0 = plain
   std::vector<Block> confidences_;
   Block analysis_;
 };

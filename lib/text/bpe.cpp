@@ -70,8 +70,7 @@ void Bpe::encode(std::string_view word, WordCache& cache, std::vector<int64_t>& 
   if (word.size() <= WordCache::kMaxBytes) {
     hash = hash_bytes(word);
     slot = &cache.slot(hash);
-    if (slot->hash == hash && slot->size == word.size() &&
-        std::memcmp(slot->bytes, word.data(), word.size()) == 0) {
+    if (slot->hash == hash && slot->size == word.size() && std::memcmp(slot->bytes, word.data(), word.size()) == 0) {
       out.insert(out.end(), slot->ids, slot->ids + slot->count);
       return;
     }
@@ -120,13 +119,11 @@ void Bpe::merge_by_scan(std::vector<int32_t>& symbols) const {
   // merges[i] belongs to the pair (symbols[i], symbols[i + 1]).
   std::vector<const Entry*> merges;
   merges.reserve(symbols.size());
-  for (size_t i = 0; i + 1 < symbols.size(); ++i)
-    merges.push_back(find_merge(symbols[i], symbols[i + 1]));
+  for (size_t i = 0; i + 1 < symbols.size(); ++i) merges.push_back(find_merge(symbols[i], symbols[i + 1]));
   while (true) {
     size_t best = merges.size();
     for (size_t i = 0; i < merges.size(); ++i)
-      if (merges[i] != nullptr && (best == merges.size() || merges[i]->rank < merges[best]->rank))
-        best = i;
+      if (merges[i] != nullptr && (best == merges.size() || merges[i]->rank < merges[best]->rank)) best = i;
     if (best == merges.size()) return;
     const auto at = static_cast<std::ptrdiff_t>(best);
     symbols[best] = merges[best]->merged;
@@ -142,9 +139,7 @@ void Bpe::merge_by_heap(std::vector<int32_t>& symbols) const {
     int32_t rank;
     uint32_t at;  ///< index of the left symbol
     int32_t left, right, merged;
-    bool operator>(const Candidate& other) const {
-      return rank != other.rank ? rank > other.rank : at > other.at;
-    }
+    bool operator>(const Candidate& other) const { return rank != other.rank ? rank > other.rank : at > other.at; }
   };
   constexpr uint32_t kNone = ~uint32_t{0};
   const auto size = static_cast<uint32_t>(symbols.size());
@@ -159,12 +154,10 @@ void Bpe::merge_by_heap(std::vector<int32_t>& symbols) const {
   const auto candidate = [&](uint32_t at, auto&& put) {
     const int32_t left = symbols[at];
     const int32_t right = symbols[next[at]];
-    if (const Entry* merge = find_merge(left, right))
-      put(Candidate{merge->rank, at, left, right, merge->merged});
+    if (const Entry* merge = find_merge(left, right)) put(Candidate{merge->rank, at, left, right, merge->merged});
   };
   for (uint32_t i = 0; i + 1 < size; ++i) candidate(i, [&](Candidate c) { initial.push_back(c); });
-  std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> heap(std::greater<>(),
-                                                                              std::move(initial));
+  std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> heap(std::greater<>(), std::move(initial));
   while (!heap.empty()) {
     const Candidate top = heap.top();
     heap.pop();

@@ -20,9 +20,9 @@ struct BpeTables {
     int32_t left, right, merged;
   };
   std::unordered_map<std::string, int32_t> vocab;  ///< bytes -> id
-  std::vector<Merge> merges;      ///< in order of rank; of a repeated pair the last one counts
-  bool ignore_merges = false;     ///< a word that is a token stays whole (Llama 3)
-  std::optional<int32_t> unk_id;  ///< for bytes without a token; without it they vanish
+  std::vector<Merge> merges;                       ///< in order of rank; of a repeated pair the last one counts
+  bool ignore_merges = false;                      ///< a word that is a token stays whole (Llama 3)
+  std::optional<int32_t> unk_id;                   ///< for bytes without a token; without it they vanish
   bool fuse_unk = false;
 };
 
@@ -67,7 +67,7 @@ class Bpe {
   void merge_by_heap(std::vector<int32_t>& symbols) const;
 
   std::unordered_map<std::string, int32_t> whole_words_;  ///< only with ignore_merges
-  std::vector<Entry> merges_;  ///< open addressing, a power of two of slots
+  std::vector<Entry> merges_;                             ///< open addressing, a power of two of slots
   int shift_ = 0;
   int32_t byte_ids_[256];  ///< -1: no token
   std::optional<int32_t> unk_id_;

@@ -48,14 +48,12 @@ void check_messages(std::span<const Message> messages) {
   for (size_t i = 0; i < messages.size(); ++i) {
     const std::string& role = messages[i].role;
     if (role != "system" && role != "user" && role != "assistant")
-      throw InputError(fmt::format(
-          "message {} has the role \"{}\"; expected \"system\", \"user\" or \"assistant\"", i,
-          role));
+      throw InputError(
+          fmt::format("message {} has the role \"{}\"; expected \"system\", \"user\" or \"assistant\"", i, role));
   }
 }
 
-std::string render_chatml(const ChatTemplate& chat, std::span<const Message> messages,
-                          bool add_generation_prompt) {
+std::string render_chatml(const ChatTemplate& chat, std::span<const Message> messages, bool add_generation_prompt) {
   std::string out;
   const auto turn = [&out](std::string_view role, std::string_view content) {
     out += fmt::format("<|im_start|>{}\n{}<|im_end|>\n", role, content);
@@ -70,8 +68,7 @@ std::string render_chatml(const ChatTemplate& chat, std::span<const Message> mes
 size_t last_query(std::span<const Message> messages) {
   for (size_t i = messages.size(); i-- > 0;) {
     const std::string& content = messages[i].content;
-    const bool is_tool_result = content.starts_with("<tool_response>") &&
-                                content.ends_with("</tool_response>");
+    const bool is_tool_result = content.starts_with("<tool_response>") && content.ends_with("</tool_response>");
     if (messages[i].role == "user" && !is_tool_result) return i;
   }
   return messages.size() - 1;
@@ -89,14 +86,12 @@ std::string render_qwen3(std::span<const Message> messages, bool add_generation_
     std::string_view content = message.content;
     std::string_view thoughts;
     if (const size_t end = content.find("</think>"); end != std::string_view::npos) {
-      thoughts = strip_newlines_left(
-          after_last(strip_newlines_right(content.substr(0, end)), "<think>"));
+      thoughts = strip_newlines_left(after_last(strip_newlines_right(content.substr(0, end)), "<think>"));
       content = strip_newlines_left(after_last(content, "</think>"));
     }
     out += "<|im_start|>assistant\n";
     if (i > query && (i + 1 == messages.size() || !thoughts.empty()))
-      out += fmt::format("<think>\n{}\n</think>\n\n{}",
-                         strip_newlines_left(strip_newlines_right(thoughts)),
+      out += fmt::format("<think>\n{}\n</think>\n\n{}", strip_newlines_left(strip_newlines_right(thoughts)),
                          strip_newlines_left(content));
     else
       out += content;
@@ -106,8 +101,8 @@ std::string render_qwen3(std::span<const Message> messages, bool add_generation_
   return out;
 }
 
-std::string render_llama3(const ChatTemplate& chat, std::span<const Message> messages,
-                          bool add_generation_prompt, std::string_view bos_token) {
+std::string render_llama3(const ChatTemplate& chat, std::span<const Message> messages, bool add_generation_prompt,
+                          std::string_view bos_token) {
   std::string out(bos_token);
   const auto turn = [&out](std::string_view role, std::string_view content) {
     out += fmt::format("<|start_header_id|>{}<|end_header_id|>\n\n{}<|eot_id|>", role, content);
@@ -120,9 +115,7 @@ std::string render_llama3(const ChatTemplate& chat, std::span<const Message> mes
     }
     // The template's own default date. Its later versions ask the clock, which would make prompts
     // change overnight.
-    turn("system",
-         fmt::format("Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n{}",
-                     system));
+    turn("system", fmt::format("Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n{}", system));
   }
   for (const Message& message : messages) turn(message.role, strip(message.content));
   if (add_generation_prompt) out += "<|start_header_id|>assistant<|end_header_id|>\n\n";
@@ -150,8 +143,8 @@ MistralStyle mistral_style(ChatFormat format) {
   }
 }
 
-std::string render_mistral(ChatFormat format, std::span<const Message> messages,
-                           std::string_view bos_token, std::string_view eos_token) {
+std::string render_mistral(ChatFormat format, std::span<const Message> messages, std::string_view bos_token,
+                           std::string_view eos_token) {
   const MistralStyle style = mistral_style(format);
   const bool has_system = messages[0].role == "system";
   std::string_view system;
@@ -167,11 +160,11 @@ std::string render_mistral(ChatFormat format, std::span<const Message> messages,
   for (size_t i = 0; i < messages.size(); ++i) {
     const Message& message = messages[i];
     if (message.role != (i % 2 == 0 ? "user" : "assistant"))
-      throw InputError(fmt::format(
-          "this model's chat template wants user and assistant in turn, starting with user{}; "
-          "message {} has the role \"{}\"",
-          style.system == MistralStyle::kNone ? "" : " after an optional system message",
-          i + has_system, message.role));
+      throw InputError(
+          fmt::format("this model's chat template wants user and assistant in turn, starting with user{}; "
+                      "message {} has the role \"{}\"",
+                      style.system == MistralStyle::kNone ? "" : " after an optional system message", i + has_system,
+                      message.role));
     if (message.role == "assistant") {
       out += style.answer;
       out += style.strip_answer ? strip(message.content) : std::string_view(message.content);
@@ -191,9 +184,8 @@ std::string render_mistral(ChatFormat format, std::span<const Message> messages,
 
 }  // namespace
 
-std::string render_chat(const ChatTemplate& chat, std::span<const Message> messages,
-                        bool add_generation_prompt, std::string_view bos_token,
-                        std::string_view eos_token) {
+std::string render_chat(const ChatTemplate& chat, std::span<const Message> messages, bool add_generation_prompt,
+                        std::string_view bos_token, std::string_view eos_token) {
   check_messages(messages);
   switch (chat.format) {
     case ChatFormat::kChatMl:

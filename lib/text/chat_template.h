@@ -14,14 +14,14 @@ namespace plural {
 
 /// How a family writes a conversation.
 enum class ChatFormat {
-  kChatMl,     ///< <|im_start|>role\ncontent<|im_end|>\n, with a default system turn where the
-               ///< template has one
-  kQwen3,      ///< ChatML; thoughts of past assistant turns are dropped
-  kLlama3,     ///< <|start_header_id|>role<|end_header_id|>\n\ncontent<|eot_id|>
-  kLlama31,    ///< Llama 3 with a system turn that always gives the dates
-  kMistralV1,  ///< [INST] content [/INST]answer</s>; no system text
-  kMistralV2,  ///< the same with more spaces; the system text goes into the first user turn
-  kMistralV3,  ///< [INST] content[/INST] answer</s>; the system text goes into the last user turn
+  kChatMl,        ///< <|im_start|>role\ncontent<|im_end|>\n, with a default system turn where the
+                  ///< template has one
+  kQwen3,         ///< ChatML; thoughts of past assistant turns are dropped
+  kLlama3,        ///< <|start_header_id|>role<|end_header_id|>\n\ncontent<|eot_id|>
+  kLlama31,       ///< Llama 3 with a system turn that always gives the dates
+  kMistralV1,     ///< [INST] content [/INST]answer</s>; no system text
+  kMistralV2,     ///< the same with more spaces; the system text goes into the first user turn
+  kMistralV3,     ///< [INST] content[/INST] answer</s>; the system text goes into the last user turn
   kMistralTekken  ///< the same without spaces
 };
 
@@ -44,8 +44,7 @@ std::optional<ChatTemplate> recognise_chat_template(std::string_view jinja);
 
 /// The conversation as `apply_chat_template` of `transformers` renders it. Throws InputError where
 /// the template would.
-std::string render_chat(const ChatTemplate& chat, std::span<const Message> messages,
-                        bool add_generation_prompt, std::string_view bos_token,
-                        std::string_view eos_token);
+std::string render_chat(const ChatTemplate& chat, std::span<const Message> messages, bool add_generation_prompt,
+                        std::string_view bos_token, std::string_view eos_token);
 
 }  // namespace plural

@@ -16,11 +16,9 @@ const char* const kChatFormatNames =
 
 namespace {
 
-constexpr const char*
-    kSmolLm2System = "You are a helpful AI assistant named SmolLM, trained by Hugging Face";
+constexpr const char* kSmolLm2System = "You are a helpful AI assistant named SmolLM, trained by Hugging Face";
 constexpr const char* kQwen2System = "You are a helpful assistant.";
-constexpr const char*
-    kQwen25System = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.";
+constexpr const char* kQwen25System = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.";
 
 /// The template with `"` as `'` and real line breaks as `\n`, so that one spelling of a string is
 /// looked for.
@@ -71,20 +69,17 @@ class Features {
 };
 
 std::optional<ChatTemplate> recognise_chatml(const Features& features) {
-  if (!features.has_all({"<|im_start|>", "<|im_end|>", "<|im_start|>assistant\\n",
-                         "if add_generation_prompt %}"}))
+  if (!features.has_all({"<|im_start|>", "<|im_end|>", "<|im_start|>assistant\\n", "if add_generation_prompt %}"}))
     return std::nullopt;
   // Things that change what a plain conversation looks like.
-  if (features.has_any({"bos_token", "loop.last and add_generation_prompt",
-                        "<|im_start|>assistant\\n<think>", "|trim", "| trim", "strftime",
-                        "raise_exception('Conv", "reasoning_mode", "vision_start"}))
+  if (features.has_any({"bos_token", "loop.last and add_generation_prompt", "<|im_start|>assistant\\n<think>", "|trim",
+                        "| trim", "strftime", "raise_exception('Conv", "reasoning_mode", "vision_start"}))
     return std::nullopt;
   if (features.has("think>")) {
     // Qwen3: thinking is on by default, which leaves the prompt bare; switched off, it is an empty
     // thought.
-    if (features.has_all({"last_query_index", "enable_thinking is false",
-                          "'<think>\\n\\n</think>\\n\\n'", "split('</think>')",
-                          "if loop.index0 > ns.last_query_index %}"}) &&
+    if (features.has_all({"last_query_index", "enable_thinking is false", "'<think>\\n\\n</think>\\n\\n'",
+                          "split('</think>')", "if loop.index0 > ns.last_query_index %}"}) &&
         !features.has_any({"'<think>\\n'", "<|im_start|>system\\nYou"}))
       return ChatTemplate{ChatFormat::kQwen3, std::nullopt};
     return std::nullopt;
@@ -96,8 +91,8 @@ std::optional<ChatTemplate> recognise_chatml(const Features& features) {
 }
 
 std::optional<ChatTemplate> recognise_llama3(const Features& features) {
-  if (!features.has_all({"<|start_header_id|>", "<|end_header_id|>\\n\\n", "<|eot_id|>",
-                         "bos_token", "trim", "add_generation_prompt"}) ||
+  if (!features.has_all({"<|start_header_id|>", "<|end_header_id|>\\n\\n", "<|eot_id|>", "bos_token", "trim",
+                         "add_generation_prompt"}) ||
       features.has_any({"think", "<|im_start|>", "[INST]", "if system_message %}"}))
     return std::nullopt;
   if (features.has_all({"Cutting Knowledge Date: December 2023", "Today Date: ", "26 Jul 2024"}))
@@ -114,8 +109,7 @@ std::optional<ChatTemplate> recognise_mistral(const Features& features) {
   const bool system_last = features.has("loop.last and system_message is defined");
   const bool strips = features.has_any({"|trim", "| trim"});
   const bool answer_spaced = features.has("' ' + message['content']");
-  if (features.has_all({"' [INST] '", "' [/INST]'"}) && takes_system && !system_last &&
-      answer_spaced && !strips)
+  if (features.has_all({"' [INST] '", "' [/INST]'"}) && takes_system && !system_last && answer_spaced && !strips)
     return ChatTemplate{ChatFormat::kMistralV2, std::nullopt};
   if (features.has_all({"'[INST] '", "' [/INST]'"}) && !takes_system && !answer_spaced && !strips)
     return ChatTemplate{ChatFormat::kMistralV1, std::nullopt};

@@ -18,9 +18,7 @@ class KeyMatcher final : public Matcher {
 
   std::string name() const override { return name_; }
 
-  int64_t match(const Answer& candidate, const Example& example) const override {
-    return prepare(example)(candidate);
-  }
+  int64_t match(const Answer& candidate, const Example& example) const override { return prepare(example)(candidate); }
 
   MatchFunction prepare(const Example& example) const override {
     std::unordered_map<std::string, int64_t> gold;

@@ -28,8 +28,16 @@ bool is_ascii_punctuation(char32_t c) {
 /// Quotes, dashes, the ellipsis, the minus sign and guillemets: typographic twins of ASCII punctuation.
 bool is_typographic_punctuation(char32_t c) {
   switch (c) {
-    case 0x2018: case 0x2019: case 0x201c: case 0x201d: case 0x2013: case 0x2014:
-    case 0x2026: case 0x2212: case 0x00ab: case 0x00bb:
+    case 0x2018:
+    case 0x2019:
+    case 0x201c:
+    case 0x201d:
+    case 0x2013:
+    case 0x2014:
+    case 0x2026:
+    case 0x2212:
+    case 0x00ab:
+    case 0x00bb:
       return true;
     default:
       return false;
@@ -51,7 +59,8 @@ std::u32string fold(std::string_view text, bool compose) {
     for (char c : text) folded.push_back(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
     return folded;
   }
-  icu::UnicodeString wide = icu::UnicodeString::fromUTF8(icu::StringPiece(text.data(), static_cast<int32_t>(text.size())));
+  icu::UnicodeString wide = icu::UnicodeString::fromUTF8(
+      icu::StringPiece(text.data(), static_cast<int32_t>(text.size())));
   if (compose) {
     UErrorCode status = U_ZERO_ERROR;
     const icu::Normalizer2* nfc = icu::Normalizer2::getNFCInstance(status);
@@ -149,9 +158,12 @@ std::optional<double> parse_number(std::string_view text) {
       continue;
     }
     ++digits;
-    if (!nonzero && text[at] != '0') nonzero = true, point_shift = after_point ? point_shift - 1 : 0;
-    else if (!nonzero && after_point) --point_shift;
-    else if (nonzero && !after_point) ++point_shift;
+    if (!nonzero && text[at] != '0')
+      nonzero = true, point_shift = after_point ? point_shift - 1 : 0;
+    else if (!nonzero && after_point)
+      --point_shift;
+    else if (nonzero && !after_point)
+      ++point_shift;
   }
   if (digits == 0) return std::nullopt;
   int64_t exponent = 0;

@@ -37,8 +37,7 @@ const icu::Normalizer2& instance(NormalForm form) {
 
 std::string normalise(std::string_view text, NormalForm form) {
   // ASCII is in every normal form.
-  if (std::all_of(text.begin(), text.end(),
-                  [](char c) { return static_cast<signed char>(c) >= 0; }))
+  if (std::all_of(text.begin(), text.end(), [](char c) { return static_cast<signed char>(c) >= 0; }))
     return std::string(text);
   const icu::Normalizer2& normaliser = instance(form);
   const icu::StringPiece piece(text.data(), static_cast<int32_t>(text.size()));
@@ -47,8 +46,7 @@ std::string normalise(std::string_view text, NormalForm form) {
   out.reserve(text.size());
   icu::StringByteSink<std::string> sink(&out);
   normaliser.normalizeUTF8(0, piece, sink, nullptr, status);
-  if (U_FAILURE(status))
-    throw SystemError(std::string("ICU could not normalise text: ") + u_errorName(status));
+  if (U_FAILURE(status)) throw SystemError(std::string("ICU could not normalise text: ") + u_errorName(status));
   return out;
 }
 

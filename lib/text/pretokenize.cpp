@@ -9,13 +9,11 @@ namespace {
 class ByteLevel : public PreTokenizer {
  public:
   ByteLevel(bool add_prefix_space, bool use_regex)
-      : add_prefix_space_(add_prefix_space),
-        pattern_(use_regex ? make_known_scanner(kGpt2Pattern) : nullptr) {}
+      : add_prefix_space_(add_prefix_space), pattern_(use_regex ? make_known_scanner(kGpt2Pattern) : nullptr) {}
 
   void split(std::string_view text, Pieces& out) const override {
     if (text.empty()) return;
-    if (add_prefix_space_ && text.front() != ' ')
-      text = out.owned.emplace_back(' ' + std::string(text));
+    if (add_prefix_space_ && text.front() != ' ') text = out.owned.emplace_back(' ' + std::string(text));
     if (pattern_) {
       pattern_->split(text, out);
     } else {
@@ -56,8 +54,7 @@ class Digits : public PreTokenizer {
 
 class Sequence : public PreTokenizer {
  public:
-  explicit Sequence(std::vector<std::unique_ptr<PreTokenizer>> stages)
-      : stages_(std::move(stages)) {}
+  explicit Sequence(std::vector<std::unique_ptr<PreTokenizer>> stages) : stages_(std::move(stages)) {}
 
   void split(std::string_view text, Pieces& out) const override {
     if (text.empty()) return;
@@ -92,8 +89,7 @@ std::unique_ptr<PreTokenizer> make_sequence(std::vector<std::unique_ptr<PreToken
   return std::make_unique<Sequence>(std::move(stages));
 }
 
-std::unique_ptr<PreTokenizer> make_split(const std::string& regex, SplitBehavior behavior,
-                                         bool invert) {
+std::unique_ptr<PreTokenizer> make_split(const std::string& regex, SplitBehavior behavior, bool invert) {
   // The known patterns match every character, so only what happens to matches is left to choose.
   if (!invert && behavior == SplitBehavior::kIsolated)
     if (auto scanner = make_known_scanner(regex)) return scanner;

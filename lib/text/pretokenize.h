@@ -38,16 +38,13 @@ std::unique_ptr<PreTokenizer> make_digits(bool individual_digits);
 /// Split at a regular expression. The patterns of GPT-2, Llama 3 and Qwen 2 with behaviour Isolated
 /// run as hand-written scanners; any other goes to Oniguruma. Throws InputError with Oniguruma's
 /// reason for a broken pattern.
-std::unique_ptr<PreTokenizer> make_split(const std::string& regex, SplitBehavior behavior,
-                                         bool invert);
+std::unique_ptr<PreTokenizer> make_split(const std::string& regex, SplitBehavior behavior, bool invert);
 
 /// Split at a fixed string.
-std::unique_ptr<PreTokenizer> make_split_string(const std::string& literal, SplitBehavior behavior,
-                                                bool invert);
+std::unique_ptr<PreTokenizer> make_split_string(const std::string& literal, SplitBehavior behavior, bool invert);
 
 /// Always Oniguruma; the reference that the hand-written scanners are tested against.
-std::unique_ptr<PreTokenizer> make_split_oniguruma(const std::string& regex, SplitBehavior behavior,
-                                                   bool invert);
+std::unique_ptr<PreTokenizer> make_split_oniguruma(const std::string& regex, SplitBehavior behavior, bool invert);
 
 /// Stages one after the other, each splitting the pieces of the one before.
 std::unique_ptr<PreTokenizer> make_sequence(std::vector<std::unique_ptr<PreTokenizer>> stages);

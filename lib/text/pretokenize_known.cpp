@@ -9,8 +9,7 @@
 
 namespace plural {
 
-const char* const
-    kGpt2Pattern = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+const char* const kGpt2Pattern = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 const char* const kLlama3Pattern =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 const char* const kQwen2Pattern =
@@ -21,8 +20,7 @@ namespace {
 /// A place in valid UTF-8 text, with the class of the character there.
 class Cursor {
  public:
-  explicit Cursor(std::string_view text)
-      : at_(text.data()), end_(at_ + text.size()), classes_(char_classes()) {}
+  explicit Cursor(std::string_view text) : at_(text.data()), end_(at_ + text.size()), classes_(char_classes()) {}
 
   struct Char {
     uint8_t classes;  ///< CharClass bits, 0 at the end of the text and for "other" characters
@@ -77,18 +75,14 @@ class Cursor {
 /// Bytes of `'s|'t|'re|'ve|'m|'ll|'d` at `at` (which holds the apostrophe); 0 if none.
 template <bool kIgnoreCase>
 size_t contraction(const char* at, const char* end) {
-  const auto lower = [](char c) {
-    return kIgnoreCase && c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
-  };
+  const auto lower = [](char c) { return kIgnoreCase && c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; };
   const size_t left = static_cast<size_t>(end - at);
   if (left < 2) return 0;
   const char first = lower(at[1]);
   if (first == 's' || first == 't' || first == 'm' || first == 'd') return 2;
   if (left < 3) return 0;
   const char second = lower(at[2]);
-  if ((first == 'r' && second == 'e') || (first == 'v' && second == 'e') ||
-      (first == 'l' && second == 'l'))
-    return 3;
+  if ((first == 'r' && second == 'e') || (first == 'v' && second == 'e') || (first == 'l' && second == 'l')) return 3;
   // U+017F, the long s, is an s in another case.
   if (kIgnoreCase && at[1] == '\xC5' && at[2] == '\xBF') return 3;
   return 0;
@@ -128,8 +122,7 @@ struct Llama3 {
     }
     if (*at != '\r' && *at != '\n') {
       const char* word = at + first.size;
-      if (const Cursor::Char next = text.peek(word); next.is(kLetter))
-        return text.run(word + next.size, kLetter);
+      if (const Cursor::Char next = text.peek(word); next.is(kLetter)) return text.run(word + next.size, kLetter);
     }
     const char* word = at + (*at == ' ');
     if (text.peek(word).is_other()) return text.run_of_newlines(text.run_of_other(word));

@@ -19,8 +19,7 @@ struct Part {
   bool is_match;
 };
 
-std::vector<std::string_view> apply(SplitBehavior behavior, std::vector<Part> parts,
-                                    std::string_view text) {
+std::vector<std::string_view> apply(SplitBehavior behavior, std::vector<Part> parts, std::string_view text) {
   std::vector<Part> merged;
   bool previous = false;
   const auto add = [&](const Part& part, bool extend) {
@@ -37,8 +36,7 @@ std::vector<std::string_view> apply(SplitBehavior behavior, std::vector<Part> pa
       merged = std::move(parts);
       break;
     case SplitBehavior::kRemoved:
-      std::copy_if(parts.begin(), parts.end(), std::back_inserter(merged),
-                   [](const Part& p) { return !p.is_match; });
+      std::copy_if(parts.begin(), parts.end(), std::back_inserter(merged), [](const Part& p) { return !p.is_match; });
       break;
     case SplitBehavior::kContiguous:
       for (const Part& part : parts) add(part, part.is_match == previous);
@@ -47,8 +45,7 @@ std::vector<std::string_view> apply(SplitBehavior behavior, std::vector<Part> pa
       for (const Part& part : parts) add(part, part.is_match && !previous);
       break;
     case SplitBehavior::kMergedWithNext:
-      for (auto part = parts.rbegin(); part != parts.rend(); ++part)
-        add(*part, part->is_match && !previous);
+      for (auto part = parts.rbegin(); part != parts.rend(); ++part) add(*part, part->is_match && !previous);
       std::reverse(merged.begin(), merged.end());
       break;
   }
@@ -69,14 +66,13 @@ class Regex {
     });
     OnigErrorInfo info;
     const auto* begin = reinterpret_cast<const OnigUChar*>(pattern.data());
-    const int status = onig_new(&regex_, begin, begin + pattern.size(), ONIG_OPTION_NONE,
-                                ONIG_ENCODING_UTF8, ONIG_SYNTAX_RUBY, &info);
+    const int status = onig_new(&regex_, begin, begin + pattern.size(), ONIG_OPTION_NONE, ONIG_ENCODING_UTF8,
+                                ONIG_SYNTAX_RUBY, &info);
     if (status != ONIG_NORMAL) {
       OnigUChar reason[ONIG_MAX_ERROR_MESSAGE_LEN];
       const int length = onig_error_code_to_str(reason, status, &info);
-      throw InputError(fmt::format(
-          "the pattern '{}' is not a regular expression that Oniguruma understands: {}", pattern,
-          std::string(reinterpret_cast<char*>(reason), static_cast<size_t>(length))));
+      throw InputError(fmt::format("the pattern '{}' is not a regular expression that Oniguruma understands: {}",
+                                   pattern, std::string(reinterpret_cast<char*>(reason), static_cast<size_t>(length))));
     }
   }
   Regex(const Regex&) = delete;
@@ -85,20 +81,17 @@ class Regex {
 
   std::vector<Part> find_parts(std::string_view text) const {
     std::vector<Part> parts;
-    const std::unique_ptr<OnigRegion, void (*)(OnigRegion*)> region(
-        onig_region_new(), [](OnigRegion* r) { onig_region_free(r, 1); });
+    const std::unique_ptr<OnigRegion, void (*)(OnigRegion*)> region(onig_region_new(),
+                                                                    [](OnigRegion* r) { onig_region_free(r, 1); });
     const auto* begin = reinterpret_cast<const OnigUChar*>(text.data());
     const auto* end = begin + text.size();
     size_t done = 0;   // end of the last match
     size_t from = 0;   // where to search on
     bool any = false;  // an empty match right after a match does not count
     while (from <= text.size()) {
-      const auto found = onig_search(regex_, begin, end, begin + from, end, region.get(),
-                                     ONIG_OPTION_NONE);
+      const auto found = onig_search(regex_, begin, end, begin + from, end, region.get(), ONIG_OPTION_NONE);
       if (found == ONIG_MISMATCH) break;
-      if (found < 0)
-        throw InputError(
-            fmt::format("Oniguruma gave up on a pre-tokeniser pattern (code {})", found));
+      if (found < 0) throw InputError(fmt::format("Oniguruma gave up on a pre-tokeniser pattern (code {})", found));
       const auto match_begin = static_cast<size_t>(region->beg[0]);
       const auto match_end = static_cast<size_t>(region->end[0]);
       if (match_begin == match_end && any && done == match_end) {
@@ -126,8 +119,7 @@ class Literal {
   std::vector<Part> find_parts(std::string_view text) const {
     std::vector<Part> parts;
     size_t done = 0;
-    for (size_t at = text.find(literal_); at != std::string_view::npos;
-         at = text.find(literal_, done)) {
+    for (size_t at = text.find(literal_); at != std::string_view::npos; at = text.find(literal_, done)) {
       if (done != at) parts.push_back({done, at, false});
       done = at + literal_.size();
       parts.push_back({at, done, true});
@@ -151,8 +143,7 @@ class Split : public PreTokenizer {
     std::vector<Part> parts = pattern_.find_parts(text);
     if (invert_)
       for (Part& part : parts) part.is_match = !part.is_match;
-    for (const std::string_view piece : apply(behavior_, std::move(parts), text))
-      out.views.push_back(piece);
+    for (const std::string_view piece : apply(behavior_, std::move(parts), text)) out.views.push_back(piece);
   }
 
  private:
@@ -163,15 +154,12 @@ class Split : public PreTokenizer {
 
 }  // namespace
 
-std::unique_ptr<PreTokenizer> make_split_oniguruma(const std::string& regex, SplitBehavior behavior,
-                                                   bool invert) {
+std::unique_ptr<PreTokenizer> make_split_oniguruma(const std::string& regex, SplitBehavior behavior, bool invert) {
   return std::make_unique<Split<Regex>>(regex, behavior, invert);
 }
 
-std::unique_ptr<PreTokenizer> make_split_string(const std::string& literal, SplitBehavior behavior,
-                                                bool invert) {
-  if (literal.empty())
-    throw InputError("a Split pre-tokeniser with an empty string splits nowhere; remove it");
+std::unique_ptr<PreTokenizer> make_split_string(const std::string& literal, SplitBehavior behavior, bool invert) {
+  if (literal.empty()) throw InputError("a Split pre-tokeniser with an empty string splits nowhere; remove it");
   return std::make_unique<Split<Literal>>(literal, behavior, invert);
 }
 

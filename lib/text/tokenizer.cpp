@@ -85,9 +85,9 @@ struct Tokenizer::Impl {
     if (config.chat_format) {
       chat = chat_template_by_name(*config.chat_format);
       if (!chat)
-        throw InputError(fmt::format(
-            "{}: field `chat_format`: \"{}\" is not supported (supported: {})",
-            (model_dir / "tokenizer_config.json").string(), *config.chat_format, kChatFormatNames));
+        throw InputError(fmt::format("{}: field `chat_format`: \"{}\" is not supported (supported: {})",
+                                     (model_dir / "tokenizer_config.json").string(), *config.chat_format,
+                                     kChatFormatNames));
     } else if (config.chat_template) {
       chat = recognise_chat_template(*config.chat_template);
     }
@@ -100,16 +100,14 @@ struct Tokenizer::Impl {
   }
 
   /// Ids of text between added tokens.
-  void encode_words(std::string_view text, Pieces& pieces, WordCache& cache,
-                    std::vector<TokenId>& out) const {
+  void encode_words(std::string_view text, Pieces& pieces, WordCache& cache, std::vector<TokenId>& out) const {
     pieces.views.clear();
     pieces.owned.clear();
     file.pre_tokenizer->split(text, pieces);
     for (const std::string_view piece : pieces.views) bpe.encode(piece, cache, out);
   }
 
-  void encode_normalised(std::string_view text, Pieces& pieces, WordCache& cache,
-                         std::vector<TokenId>& out) const {
+  void encode_normalised(std::string_view text, Pieces& pieces, WordCache& cache, std::vector<TokenId>& out) const {
     if (normalized_tokens.empty()) return encode_words(text, pieces, cache, out);
     std::vector<AddedTokenFinder::Part> parts;
     normalized_tokens.split(text, parts);
@@ -159,8 +157,7 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, bool add_special_t
       impl_->encode_normalised(normal, pieces, *cache, out);
     }
   }
-  if (add_special_tokens)
-    out.insert(out.end(), impl_->file.suffix_ids.begin(), impl_->file.suffix_ids.end());
+  if (add_special_tokens) out.insert(out.end(), impl_->file.suffix_ids.begin(), impl_->file.suffix_ids.end());
   return out;
 }
 
@@ -181,37 +178,30 @@ std::string Tokenizer::decode(std::span<const TokenId> ids, bool skip_special_to
   return out;
 }
 
-std::string Tokenizer::render_chat(std::span<const Message> messages,
-                                   bool add_generation_prompt) const {
+std::string Tokenizer::render_chat(std::span<const Message> messages, bool add_generation_prompt) const {
   if (!impl_->chat)
     throw InputError(
         fmt::format("{}: {}; set `\"chat_format\": NAME` in tokenizer_config.json to the format "
                     "that the model was trained with ({}), "
                     "or write prompts as plain strings",
                     impl_->model_dir.string(),
-                    impl_->config.chat_template
-                        ? "the model's chat template is not one that plural knows"
-                        : "the model has no chat template (looked in tokenizer_config.json and "
-                          "chat_template.jinja)",
+                    impl_->config.chat_template ? "the model's chat template is not one that plural knows"
+                                                : "the model has no chat template (looked in tokenizer_config.json and "
+                                                  "chat_template.jinja)",
                     kChatFormatNames));
-  return plural::render_chat(*impl_->chat, messages, add_generation_prompt,
-                             impl_->config.bos_token.value_or(""),
+  return plural::render_chat(*impl_->chat, messages, add_generation_prompt, impl_->config.bos_token.value_or(""),
                              impl_->config.eos_token.value_or(""));
 }
 
-std::vector<TokenId> Tokenizer::encode_chat(std::span<const Message> messages,
-                                            bool add_generation_prompt) const {
+std::vector<TokenId> Tokenizer::encode_chat(std::span<const Message> messages, bool add_generation_prompt) const {
   return encode(render_chat(messages, add_generation_prompt));
 }
 
 bool Tokenizer::is_special(TokenId id) const {
-  return id >= 0 && static_cast<size_t>(id) < impl_->special.size() &&
-         impl_->special[static_cast<size_t>(id)];
+  return id >= 0 && static_cast<size_t>(id) < impl_->special.size() && impl_->special[static_cast<size_t>(id)];
 }
 
-std::optional<TokenId> Tokenizer::id_of(std::string_view token) const {
-  return impl_->named_token(std::string(token));
-}
+std::optional<TokenId> Tokenizer::id_of(std::string_view token) const { return impl_->named_token(std::string(token)); }
 
 int64_t Tokenizer::vocab_size() const { return static_cast<int64_t>(impl_->file.id_bytes.size()); }
 std::optional<TokenId> Tokenizer::eos_id() const { return impl_->eos; }

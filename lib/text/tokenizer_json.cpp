@@ -27,8 +27,7 @@ class Field {
       : file_(file), path_(std::move(path)), value_(value) {}
 
   [[noreturn]] void fail(const std::string& reason) const {
-    throw InputError(fmt::format("{}: field `{}`: {}", file_.string(),
-                                 path_.empty() ? "(top level)" : path_, reason));
+    throw InputError(fmt::format("{}: field `{}`: {}", file_.string(), path_.empty() ? "(top level)" : path_, reason));
   }
   [[noreturn]] void unsupported(const std::string& supported) const {
     std::string shown = value_.dump(-1, ' ', false, Json::error_handler_t::replace);
@@ -44,14 +43,12 @@ class Field {
     if (!value_.is_object()) fail(fmt::format("expected an object, found {}", value_.type_name()));
     static const Json null;
     const auto found = value_.find(name);
-    return Field(file_, path_.empty() ? name : path_ + "." + name,
-                 found == value_.end() ? null : *found);
+    return Field(file_, path_.empty() ? name : path_ + "." + name, found == value_.end() ? null : *found);
   }
   std::vector<Field> items() const {
     if (!value_.is_array()) fail(fmt::format("expected a list, found {}", value_.type_name()));
     std::vector<Field> out;
-    for (size_t i = 0; i < value_.size(); ++i)
-      out.emplace_back(file_, fmt::format("{}[{}]", path_, i), value_[i]);
+    for (size_t i = 0; i < value_.size(); ++i) out.emplace_back(file_, fmt::format("{}[{}]", path_, i), value_[i]);
     return out;
   }
 
@@ -61,13 +58,11 @@ class Field {
   }
   bool boolean(bool otherwise) const {
     if (value_.is_null()) return otherwise;
-    if (!value_.is_boolean())
-      fail(fmt::format("expected true or false, found {}", value_.type_name()));
+    if (!value_.is_boolean()) fail(fmt::format("expected true or false, found {}", value_.type_name()));
     return value_.get<bool>();
   }
   int32_t id() const {
-    if (!value_.is_number_integer())
-      fail(fmt::format("expected a token id, found {}", value_.type_name()));
+    if (!value_.is_number_integer()) fail(fmt::format("expected a token id, found {}", value_.type_name()));
     const auto id = value_.get<int64_t>();
     if (id < 0 || id >= kMaxIds)
       fail(fmt::format("expected a token id in 0..{}, found {}", kMaxIds - 1, value_.dump()));
@@ -76,8 +71,7 @@ class Field {
   /// Not set, "" or false-like: a feature that this file does not use.
   bool is_off() const {
     return value_.is_null() || (value_.is_string() && string().empty()) ||
-           (value_.is_boolean() && !value_.get<bool>()) ||
-           (value_.is_number() && value_.get<double>() == 0);
+           (value_.is_boolean() && !value_.get<bool>()) || (value_.is_number() && value_.get<double>() == 0);
   }
 
  private:
@@ -97,8 +91,7 @@ Json read_json(const fs::path& file) {
   try {
     return Json::parse(read_bytes(file));
   } catch (const Json::parse_error& error) {
-    throw InputError(
-        fmt::format("{}: not valid JSON at byte {}: {}", file.string(), error.byte, error.what()));
+    throw InputError(fmt::format("{}: not valid JSON at byte {}: {}", file.string(), error.byte, error.what()));
   }
 }
 
@@ -110,8 +103,7 @@ const std::array<int, 324>& byte_of_code_point() {
     bytes.fill(-1);
     size_t next = 256;
     for (int byte = 0; byte < 256; ++byte) {
-      const bool prints = (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte <= 0xAC) ||
-                          byte >= 0xAE;
+      const bool prints = (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE;
       bytes[prints ? static_cast<size_t>(byte) : next++] = byte;
     }
     return bytes;
@@ -167,8 +159,7 @@ std::unique_ptr<PreTokenizer> read_split(const Field& field) {
   const Field pattern = field["pattern"];
   try {
     if (!pattern["Regex"].is_null()) return make_split(pattern["Regex"].string(), behavior, invert);
-    if (!pattern["String"].is_null())
-      return make_split_string(pattern["String"].string(), behavior, invert);
+    if (!pattern["String"].is_null()) return make_split_string(pattern["String"].string(), behavior, invert);
   } catch (const InputError& error) {
     pattern.fail(error.what());
   }
@@ -180,19 +171,16 @@ std::unique_ptr<PreTokenizer> read_split(const Field& field) {
 std::unique_ptr<PreTokenizer> read_pre_tokenizer(const Field& field, bool& has_byte_level) {
   const Field type_field = field["type"];
   const std::string& type = type_field.string();
-  if (has_byte_level)
-    field.fail("a stage after ByteLevel is not supported; ByteLevel must come last");
+  if (has_byte_level) field.fail("a stage after ByteLevel is not supported; ByteLevel must come last");
   if (type == "ByteLevel") {
     has_byte_level = true;
-    return make_byte_level(field["add_prefix_space"].boolean(true),
-                           field["use_regex"].boolean(true));
+    return make_byte_level(field["add_prefix_space"].boolean(true), field["use_regex"].boolean(true));
   }
   if (type == "Digits") return make_digits(field["individual_digits"].boolean(false));
   if (type == "Split") return read_split(field);
   if (type == "Sequence") {
     std::vector<std::unique_ptr<PreTokenizer>> stages;
-    for (const Field& item : field["pretokenizers"].items())
-      stages.push_back(read_pre_tokenizer(item, has_byte_level));
+    for (const Field& item : field["pretokenizers"].items()) stages.push_back(read_pre_tokenizer(item, has_byte_level));
     return make_sequence(std::move(stages));
   }
   type_field.unsupported("ByteLevel, Digits, Split, Sequence");
@@ -231,8 +219,7 @@ void read_post_processor(const Field& field, TokenizerFile& out) {
   const std::string& type = field["type"].string();
   if (type == "ByteLevel") return;  // moves offsets only
   if (type == "TemplateProcessing") {
-    if (!out.prefix_ids.empty() || !out.suffix_ids.empty())
-      field.fail("a second TemplateProcessing is not supported");
+    if (!out.prefix_ids.empty() || !out.suffix_ids.empty()) field.fail("a second TemplateProcessing is not supported");
     read_template(field, out);
   } else if (type == "Sequence") {
     for (const Field& item : field["processors"].items()) read_post_processor(item, out);
@@ -242,8 +229,7 @@ void read_post_processor(const Field& field, TokenizerFile& out) {
 }
 
 void set_bytes(TokenizerFile& out, int32_t id, std::string bytes) {
-  if (static_cast<size_t>(id) >= out.id_bytes.size())
-    out.id_bytes.resize(static_cast<size_t>(id) + 1);
+  if (static_cast<size_t>(id) >= out.id_bytes.size()) out.id_bytes.resize(static_cast<size_t>(id) + 1);
   out.id_bytes[static_cast<size_t>(id)] = std::move(bytes);
 }
 
@@ -253,8 +239,7 @@ void read_vocab(const Field& field, TokenizerFile& out) {
   out.token_ids.reserve(field.json().size());
   for (const auto& [token, value] : field.json().items()) {
     if (!value.is_number_integer() || value.get<int64_t>() < 0 || value.get<int64_t>() >= kMaxIds)
-      field.fail(fmt::format("token {} has no id in 0..{}: {}", Json(token).dump(), kMaxIds - 1,
-                             value.dump()));
+      field.fail(fmt::format("token {} has no id in 0..{}: {}", Json(token).dump(), kMaxIds - 1, value.dump()));
     const auto id = value.get<int32_t>();
     const std::optional<std::string> bytes = to_bytes(token);
     if (static_cast<size_t>(id) < out.id_bytes.size() && out.id_bytes[static_cast<size_t>(id)])
@@ -295,10 +280,8 @@ void read_merges(const Field& field, TokenizerFile& out) {
 
 void read_model(const Field& model, TokenizerFile& out) {
   // Files of the first years leave the type out.
-  if (const Field type = model["type"]; !type.is_null() && type.string() != "BPE")
-    type.unsupported("BPE");
-  for (const char* name :
-       {"continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", "dropout"})
+  if (const Field type = model["type"]; !type.is_null() && type.string() != "BPE") type.unsupported("BPE");
+  for (const char* name : {"continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", "dropout"})
     if (!model[name].is_off()) model[name].unsupported("null; byte-level BPE does without it");
   read_vocab(model["vocab"], out);
   read_merges(model["merges"], out);
@@ -324,8 +307,8 @@ void read_added_tokens(const Field& field, TokenizerFile& out) {
     if (token.content.empty()) continue;
     const auto [known, is_new] = out.token_ids.emplace(token.content, token.id);
     if (!is_new && known->second != token.id)
-      item["id"].fail(fmt::format("\"{}\" has the id {} here and {} in `model.vocab`",
-                                  token.content, token.id, known->second));
+      item["id"].fail(
+          fmt::format("\"{}\" has the id {} here and {} in `model.vocab`", token.content, token.id, known->second));
     set_bytes(out, token.id, token.content);
     out.added_tokens.push_back(std::move(token));
   }
@@ -350,20 +333,18 @@ std::optional<std::string> read_chat_template(const Field& field) {
 
 TokenizerFile read_tokenizer_file(const fs::path& file) {
   if (!fs::exists(file))
-    throw InputError(fmt::format(
-        "{}: no such file; a model folder needs the tokenizer.json of a byte-level BPE tokenizer. "
-        "`transformers` writes one: AutoTokenizer.from_pretrained(...).save_pretrained(folder)",
-        file.string()));
+    throw InputError(
+        fmt::format("{}: no such file; a model folder needs the tokenizer.json of a byte-level BPE tokenizer. "
+                    "`transformers` writes one: AutoTokenizer.from_pretrained(...).save_pretrained(folder)",
+                    file.string()));
   const Json json = read_json(file);
   const Field root(file, "", json);
   TokenizerFile out;
   read_normalizer(root["normalizer"], out.normalizers);
   bool has_byte_level = false;
-  if (root["pre_tokenizer"].is_null())
-    root["pre_tokenizer"].unsupported("ByteLevel, or a Sequence that ends with it");
+  if (root["pre_tokenizer"].is_null()) root["pre_tokenizer"].unsupported("ByteLevel, or a Sequence that ends with it");
   out.pre_tokenizer = read_pre_tokenizer(root["pre_tokenizer"], has_byte_level);
-  if (!has_byte_level)
-    root["pre_tokenizer"].unsupported("ByteLevel, or a Sequence that ends with it");
+  if (!has_byte_level) root["pre_tokenizer"].unsupported("ByteLevel, or a Sequence that ends with it");
   check_decoder(root["decoder"]);
   read_model(root["model"], out);
   read_added_tokens(root["added_tokens"], out);
@@ -382,8 +363,7 @@ TokenizerConfigFile read_tokenizer_config(const fs::path& model_dir) {
     out.eos_token = read_token_name(root["eos_token"]);
   }
   // As in `transformers`, the file of its own wins.
-  if (const fs::path file = model_dir / "chat_template.jinja"; fs::exists(file))
-    out.chat_template = read_bytes(file);
+  if (const fs::path file = model_dir / "chat_template.jinja"; fs::exists(file)) out.chat_template = read_bytes(file);
   return out;
 }
 

@@ -23,8 +23,8 @@ struct TokenizerFile {
   std::vector<NormalForm> normalizers;  ///< applied in order
   std::unique_ptr<PreTokenizer> pre_tokenizer;
   std::vector<AddedToken> added_tokens;
-  std::vector<int64_t> prefix_ids, suffix_ids;       ///< around a text with add_special_tokens
-  std::vector<std::optional<std::string>> id_bytes;  ///< by id; empty where the file has no such id
+  std::vector<int64_t> prefix_ids, suffix_ids;         ///< around a text with add_special_tokens
+  std::vector<std::optional<std::string>> id_bytes;    ///< by id; empty where the file has no such id
   std::unordered_map<std::string, int32_t> token_ids;  ///< by the token as the file spells it
 };
 

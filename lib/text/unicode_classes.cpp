@@ -85,8 +85,7 @@ const uint8_t* char_classes() {
 bool is_word_char(char32_t code_point) {
   const auto c = static_cast<UChar32>(code_point);
   const uint32_t mask = U_GC_M_MASK | U_GC_ND_MASK | U_GC_PC_MASK;
-  return u_isUAlphabetic(c) || (U_MASK(u_charType(c)) & mask) != 0 ||
-         u_hasBinaryProperty(c, UCHAR_JOIN_CONTROL);
+  return u_isUAlphabetic(c) || (U_MASK(u_charType(c)) & mask) != 0 || u_hasBinaryProperty(c, UCHAR_JOIN_CONTROL);
 }
 
 }  // namespace plural

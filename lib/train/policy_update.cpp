@@ -15,10 +15,10 @@ namespace {
 // A micro-batch with what stays the same from pass to pass.
 struct Work {
   MicroBatch micro;
-  Tensor advantage;      // [M]
-  Tensor sampler;        // [M]
-  Tensor old_log_prob;   // [M], from the first pass on
-  Tensor ref_log_prob;   // [M] or undefined
+  Tensor advantage;     // [M]
+  Tensor sampler;       // [M]
+  Tensor old_log_prob;  // [M], from the first pass on
+  Tensor ref_log_prob;  // [M] or undefined
 };
 
 BatchCounts count(std::span<const UpdateRow> rows, const UpdateOptions& options) {
@@ -139,9 +139,9 @@ class Update {
   BatchCounts counts_;
   std::vector<const UpdateRow*> rows_;  // those that learn, in order
   std::vector<PackRow> ids_;
-  double tokens_ = 0;                   // of those
+  double tokens_ = 0;  // of those
   std::vector<Work> work_;
-  TokenSums first_, each_;              // of the first pass; of every pass
+  TokenSums first_, each_;  // of the first pass; of every pass
   Tensor loss_;
 };
 

@@ -24,9 +24,10 @@ void check_fits_context(const Example& example, int64_t prompt_tokens, int64_t c
 void check_num_answers(const AnswerFormat& format, int64_t num_answers) {
   if (num_answers < 1) throw InputError(fmt::format("num_answers: expected at least 1, got {}", num_answers));
   if (format.single() && num_answers != 1)
-    throw InputError(fmt::format("num_answers: format '{}' holds one answer, {} were asked for; set num_answers to 1 "
-                                 "or choose a format for sets",
-                                 format.name(), num_answers));
+    throw InputError(
+        fmt::format("num_answers: format '{}' holds one answer, {} were asked for; set num_answers to 1 "
+                    "or choose a format for sets",
+                    format.name(), num_answers));
 }
 
 }  // namespace plural

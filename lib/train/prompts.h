@@ -17,8 +17,7 @@ std::vector<TokenId> prompt_ids(const Example& example, const AnswerFormat& form
 
 /// Throws InputError naming the example when prompt and completion (or, with 0 completion tokens, a single
 /// new token) do not fit in the policy's context.
-void check_fits_context(const Example& example, int64_t prompt_tokens, int64_t completion_tokens,
-                        const Policy& policy);
+void check_fits_context(const Example& example, int64_t prompt_tokens, int64_t completion_tokens, const Policy& policy);
 
 /// Throws InputError when a format that holds one answer is asked for more.
 void check_num_answers(const AnswerFormat& format, int64_t num_answers);

@@ -17,10 +17,10 @@ struct RlTrainer::LastStep {
   std::vector<const Example*> examples;       // B: each prompt's example, G times
   std::vector<std::vector<TokenId>> prompts;  // P
   RolloutBatch rollout;
-  std::vector<std::string> texts;             // B
+  std::vector<std::string> texts;  // B
   AnswerBatch answers;
   RewardStack::Result rewards;
-  Tensor advantage;                           // [B] float32
+  Tensor advantage;  // [B] float32
 };
 
 RlTrainer::RlTrainer(RlParts parts, RlOptions options) : parts_(parts), options_(std::move(options)) {
@@ -30,9 +30,10 @@ RlTrainer::RlTrainer(RlParts parts, RlOptions options) : parts_(parts), options_
                "prompts_per_step, samples_per_prompt, passes and max_batch_tokens are at least 1");
   check_num_answers(parts_.format, options_.num_answers);
   if (!(options_.sampling.temperature > 0))
-    throw InputError(fmt::format("sampling.temperature: RL needs a temperature above 0, got {}; greedy completions of "
-                                 "one prompt are all equal",
-                                 options_.sampling.temperature));
+    throw InputError(
+        fmt::format("sampling.temperature: RL needs a temperature above 0, got {}; greedy completions of "
+                    "one prompt are all equal",
+                    options_.sampling.temperature));
   if (parts_.objective.needs_reference() && parts_.reference == nullptr)
     throw InputError("objective.kl_weight: a KL term needs a reference policy, none was given");
   options_.sampling.samples_per_prompt = options_.samples_per_prompt;
@@ -88,8 +89,9 @@ void RlTrainer::score(LastStep& s) const {
 }
 
 void RlTrainer::credit(LastStep& s) const {
-  s.advantage =
-      parts_.advantage.estimate({s.rewards.total, s.rewards.per_answer, &s.answers, options_.samples_per_prompt}).row;
+  s.advantage = parts_.advantage
+                    .estimate({s.rewards.total, s.rewards.per_answer, &s.answers, options_.samples_per_prompt})
+                    .row;
 }
 
 MetricMap RlTrainer::update(const LastStep& s) const {

@@ -47,8 +47,7 @@ class Run {
     const int64_t longest = check_prompt_lengths(config_, *parts_);
     trainer_ = make_run_trainer(config_, *parts_);
     say(describe_run(config_, *parts_, longest));
-    if (longest + config_.sampling.max_new_tokens > parts_->policy->context_length() &&
-        config_.task == "rl") {
+    if (longest + config_.sampling.max_new_tokens > parts_->policy->context_length() && config_.task == "rl") {
       say(
           fmt::format("note: the longest prompt ({} tokens) and max_new_tokens ({}) together pass "
                       "the context of {}: its "
@@ -66,13 +65,11 @@ class Run {
       stopped = !train();
     } catch (const SystemError& error) {
       throw SystemError(fmt::format(
-          "{}\nsteps up to the newest checkpoint are kept; once there is room, go on with --resume",
-          error.what()));
+          "{}\nsteps up to the newest checkpoint are kept; once there is room, go on with --resume", error.what()));
     }
     if (stopped) return {step_, false, {}};
     if (saved_step_ != step_) checkpoint();
-    if (saved_model_stale_ || !std::filesystem::exists(folder_.model()))
-      folder_.save_model(*parts_->policy);
+    if (saved_model_stale_ || !std::filesystem::exists(folder_.model())) folder_.save_model(*parts_->policy);
     return {step_, true, folder_.model()};
   }
 
@@ -104,9 +101,8 @@ class Run {
     // Sampling is by far the longest part of a step, and may be given up: the trainer is then as
     // before the step.
     if (options_.stop.stop_possible()) {
-      parts_->engine->set_progress([this](int64_t, int64_t, int64_t) {
-        return evaluating_ || !options_.stop.stop_requested();
-      });
+      parts_->engine->set_progress(
+          [this](int64_t, int64_t, int64_t) { return evaluating_ || !options_.stop.stop_requested(); });
     }
     StepClock clock;
     while (!trainer_->done()) {
@@ -123,14 +119,12 @@ class Run {
         if (const std::string lines = trainer_->sample_lines(step_); !lines.empty())
           folder_.write_samples(step_, lines);
       }
-      if (evaluates() && (step_ % config_.evaluation.every == 0 || trainer_->done()))
-        report.metrics.merge(evaluate());
+      if (evaluates() && (step_ % config_.evaluation.every == 0 || trainer_->done())) report.metrics.merge(evaluate());
       write_metrics(step_, report.metrics);
       if (config_.checkpoint.every > 0 && step_ % config_.checkpoint.every == 0) checkpoint();
       clock.lap();
       if (options_.progress) {
-        options_.progress(
-            {step_, config_.steps, clock.seconds_left(config_.steps - step_), &report.metrics});
+        options_.progress({step_, config_.steps, clock.seconds_left(config_.steps - step_), &report.metrics});
       }
     }
     return true;
@@ -162,8 +156,7 @@ class Run {
     options.seed = static_cast<uint64_t>(config_.seed);
     evaluating_ = true;  // a stop waits for the end: the step's record is written once
     const eval::Evaluation evaluation = eval::evaluate_answers(
-        {*parts_->engine, parts_->tokenizer, parts_->held_out, *parts_->format, *parts_->matcher},
-        options);
+        {*parts_->engine, parts_->tokenizer, parts_->held_out, *parts_->format, *parts_->matcher}, options);
     evaluating_ = false;
     MetricMap metrics;
     for (const auto& [name, value] : evaluation.metrics) metrics["eval/" + name] = value;
@@ -184,8 +177,7 @@ class Run {
 
 }  // namespace
 
-RunResult run_training(const RunConfig& config, const RunOptions& options,
-                       const Registry<Reward>& rewards) {
+RunResult run_training(const RunConfig& config, const RunOptions& options, const Registry<Reward>& rewards) {
   return Run(config, options, rewards).loop();
 }
 

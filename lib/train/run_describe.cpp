@@ -29,30 +29,25 @@ MemoryEstimate estimate_memory(const RunConfig& config, const RunParts& parts, d
         std::min(config.prompts_per_step * config.samples_per_prompt, config.sampling.max_rows));
     const double tokens = rows * static_cast<double>(config.sampling.max_new_tokens) +
                           static_cast<double>(config.prompts_per_step * longest_prompt);
-    memory.kv_cache = 2 * tokens * layers * static_cast<double>(model.kv_heads * model.head_size) *
-                      item;
+    memory.kv_cache = 2 * tokens * layers * static_cast<double>(model.kv_heads * model.head_size) * item;
   }
   // Kept for the backward pass of one layer: about ten vectors of the model's width (norms,
   // residuals, attention) and three of the feed-forward's a token.
-  const double per_token = layers *
-                           (10 * static_cast<double>(model.width) +
-                            3 * static_cast<double>(model.mlp_width)) *
+  const double per_token = layers * (10 * static_cast<double>(model.width) + 3 * static_cast<double>(model.mlp_width)) *
                            item;
   memory.activations = static_cast<double>(config.max_batch_tokens) * per_token;
   return memory;
 }
 
 std::string gigabytes(double bytes) {
-  return bytes < 1e8 ? fmt::format("{:.1f} MB", bytes / 1e6)
-                     : fmt::format("{:.2f} GB", bytes / 1e9);
+  return bytes < 1e8 ? fmt::format("{:.1f} MB", bytes / 1e6) : fmt::format("{:.2f} GB", bytes / 1e9);
 }
 
 }  // namespace
 
 std::string describe_run(const RunConfig& config, const RunParts& parts, int64_t longest_prompt) {
   double parameters = 0;
-  for (const auto& [name, tensor] : parts.policy->named_parameters())
-    parameters += static_cast<double>(tensor.numel());
+  for (const auto& [name, tensor] : parts.policy->named_parameters()) parameters += static_cast<double>(tensor.numel());
   const MemoryEstimate memory = estimate_memory(config, parts, parameters, longest_prompt);
 
   std::string out;
@@ -64,31 +59,28 @@ std::string describe_run(const RunConfig& config, const RunParts& parts, int64_t
     row("prompts (P)", fmt::format("{}", config.prompts_per_step));
     row("samples of each (G)", fmt::format("{}", config.samples_per_prompt));
     row("rows (P x G)", fmt::format("{}", config.prompts_per_step * config.samples_per_prompt));
-    row("answers in each row (K)", fmt::format("{}, format {}, matcher {}", config.num_answers,
-                                               config.format, config.matcher));
+    row("answers in each row (K)",
+        fmt::format("{}, format {}, matcher {}", config.num_answers, config.format, config.matcher));
     row("new tokens of a row", fmt::format("at most {}", config.sampling.max_new_tokens));
     row("optimiser steps (passes)", fmt::format("{}", config.passes));
   } else {
     out += "one step of fine-tuning\n";
     row("rows", fmt::format("{}", config.sft.rows_per_step));
-    row("targets", config.sft.target == "gold"
-                       ? fmt::format("sets drawn from the gold answers, K from {}, format {}",
-                                     fmt::join(config.sft.num_answers, " "), config.format)
-                       : "the data's responses");
+    row("targets", config.sft.target == "gold" ? fmt::format("sets drawn from the gold answers, K from {}, format {}",
+                                                             fmt::join(config.sft.num_answers, " "), config.format)
+                                               : "the data's responses");
   }
   row("micro-batch", fmt::format("at most {} tokens", config.max_batch_tokens));
-  row("longest prompt",
-      fmt::format("{} of {} tokens", longest_prompt, parts.policy->context_length()));
+  row("longest prompt", fmt::format("{} of {} tokens", longest_prompt, parts.policy->context_length()));
   out += "the run\n";
   row("steps", fmt::format("{}", config.steps));
   row("data", fmt::format("{} examples of {}", parts.examples.size(), config.data.train));
-  row("model", fmt::format("{}, {:.2f} M parameters, {} on {}", config.model, parameters / 1e6,
-                           config.dtype, config.device));
+  row("model",
+      fmt::format("{}, {:.2f} M parameters, {} on {}", config.model, parameters / 1e6, config.dtype, config.device));
   row("memory, about",
-      fmt::format("{} (weights {}, gradients {}, optimiser {}, KV cache {}, activations {})",
-                  gigabytes(memory.total()), gigabytes(memory.weights), gigabytes(memory.gradients),
-                  gigabytes(memory.optimizer), gigabytes(memory.kv_cache),
-                  gigabytes(memory.activations)));
+      fmt::format("{} (weights {}, gradients {}, optimiser {}, KV cache {}, activations {})", gigabytes(memory.total()),
+                  gigabytes(memory.weights), gigabytes(memory.gradients), gigabytes(memory.optimizer),
+                  gigabytes(memory.kv_cache), gigabytes(memory.activations)));
   row("folder", config.output);
   if (config.task == "rl") out += fmt::format("reward\n  {}\n", parts.rewards.formula());
   return out;

@@ -20,27 +20,23 @@ namespace {
 namespace fs = std::filesystem;
 
 /// Left by write_file_atomic and save_model when the process was killed.
-bool is_leftover(const fs::path& path) {
-  return path.filename().string().find(".tmp") != std::string::npos;
-}
+bool is_leftover(const fs::path& path) { return path.filename().string().find(".tmp") != std::string::npos; }
 
 void make_folder(const fs::path& path) {
   std::error_code error;
   fs::create_directories(path, error);
   if (error || !fs::is_directory(path)) {
-    throw SystemError(fmt::format(
-        "output: the folder {} cannot be created: {}; set output to a folder that can be written",
-        path.string(), error ? error.message() : "a file of that name is in the way"));
+    throw SystemError(
+        fmt::format("output: the folder {} cannot be created: {}; set output to a folder that can be written",
+                    path.string(), error ? error.message() : "a file of that name is in the way"));
   }
 }
 
 /// "a.b.0" -> value, for every scalar.
-void flatten(const ConfigNode& node, const std::string& path,
-             std::map<std::string, std::string>* out) {
+void flatten(const ConfigNode& node, const std::string& path, std::map<std::string, std::string>* out) {
   const std::string prefix = path.empty() ? "" : path + ".";
   for (const auto& entry : node.entries) flatten(entry.value, prefix + entry.key, out);
-  for (size_t i = 0; i < node.items.size(); ++i)
-    flatten(node.items[i], prefix + std::to_string(i), out);
+  for (size_t i = 0; i < node.items.size(); ++i) flatten(node.items[i], prefix + std::to_string(i), out);
   if (node.kind == ConfigNode::Kind::kScalar) (*out)[path] = node.scalar;
 }
 
@@ -69,11 +65,8 @@ void check_same_settings(const RunConfig& config, const fs::path& file) {
   for (const auto& [key, value] : now) keys.insert(key);
   std::string differences;
   for (const std::string& key : keys) {
-    const auto show = [&](const auto& map) {
-      return map.contains(key) ? map.at(key) : "(not set)";
-    };
-    if (show(before) != show(now))
-      differences += fmt::format("\n  {}: {} then, {} now", key, show(before), show(now));
+    const auto show = [&](const auto& map) { return map.contains(key) ? map.at(key) : "(not set)"; };
+    if (show(before) != show(now)) differences += fmt::format("\n  {}: {} then, {} now", key, show(before), show(now));
   }
   if (!differences.empty()) {
     throw InputError(
@@ -86,8 +79,7 @@ void check_same_settings(const RunConfig& config, const fs::path& file) {
 
 nlohmann::ordered_json manifest(const RunConfig& config, const FileHashes& hashes) {
   nlohmann::ordered_json json = {{"plural_version", PLURAL_VERSION}};
-  json["git_commit"] = std::string(kGitCommit).empty() ? nlohmann::ordered_json()
-                                                       : nlohmann::ordered_json(kGitCommit);
+  json["git_commit"] = std::string(kGitCommit).empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(kGitCommit);
   json["task"] = config.task;
   json["seed"] = config.seed;
   json["device"] = config.device;
@@ -101,8 +93,7 @@ nlohmann::ordered_json manifest(const RunConfig& config, const FileHashes& hashe
 
 FileHashes hash_inputs(const RunConfig& config) {
   FileHashes hashes = {{"data.train", sha256_file(config.data.train)}};
-  if (!config.evaluation.data.empty())
-    hashes["evaluation.data"] = sha256_file(config.evaluation.data);
+  if (!config.evaluation.data.empty()) hashes["evaluation.data"] = sha256_file(config.evaluation.data);
   // Weights are left out: they can be tens of gigabytes, and a resumed run takes them from its
   // checkpoint.
   for (const char* name : {"config.json", "tokenizer.json"}) {
@@ -117,9 +108,8 @@ RunFolder::RunFolder(const RunConfig& config, bool resume) : path_(config.output
   const bool exists = fs::is_directory(path_, ignored);
   if (exists && fs::exists(path_ / "config.yaml")) {
     if (!resume) {
-      throw InputError(fmt::format(
-          "output: {} holds a run already; go on with --resume, or set another output folder",
-          path_.string()));
+      throw InputError(fmt::format("output: {} holds a run already; go on with --resume, or set another output folder",
+                                   path_.string()));
     }
     check_same_settings(config, path_ / "config.yaml");
     resuming_ = true;
@@ -142,18 +132,17 @@ void RunFolder::check_inputs(const FileHashes& hashes) const {
   std::ifstream in(file);
   const auto json = nlohmann::json::parse(in, nullptr, false);
   if (!json.is_object() || !json.contains("sha256") || !json["sha256"].is_object()) {
-    throw InputError(fmt::format(
-        "{}: not readable; the run cannot be resumed safely, start anew in another folder",
-        file.string()));
+    throw InputError(
+        fmt::format("{}: not readable; the run cannot be resumed safely, start anew in another folder", file.string()));
   }
   for (const auto& [role, hash] : hashes) {
     const std::string before = json["sha256"].value(role, "");
     if (before == hash) continue;
-    throw InputError(fmt::format(
-        "{}: {} has changed since the run was started (SHA-256 {} then, {} now); put the old file "
-        "back, "
-        "or start anew in another output folder",
-        file.string(), role, before.empty() ? "none" : before.substr(0, 12), hash.substr(0, 12)));
+    throw InputError(
+        fmt::format("{}: {} has changed since the run was started (SHA-256 {} then, {} now); put the old file "
+                    "back, "
+                    "or start anew in another output folder",
+                    file.string(), role, before.empty() ? "none" : before.substr(0, 12), hash.substr(0, 12)));
   }
 }
 
@@ -174,8 +163,7 @@ void RunFolder::drop_after(int64_t step) const {
     std::vector<fs::path> unwanted;
     for (const auto& entry : fs::directory_iterator(folder)) {
       const std::string name = entry.path().filename().string();
-      const bool later = folder != path_ && name.starts_with("step_") &&
-                         std::atoll(name.c_str() + 5) > step;
+      const bool later = folder != path_ && name.starts_with("step_") && std::atoll(name.c_str() + 5) > step;
       if (later || is_leftover(entry.path())) unwanted.push_back(entry.path());
     }
     for (const fs::path& path : unwanted) fs::remove_all(path);
@@ -189,8 +177,7 @@ void RunFolder::save_model(const Policy& policy) const {
   policy.save(temporary);
   fs::remove_all(model(), error);
   fs::rename(temporary, model(), error);
-  if (error)
-    throw SystemError(fmt::format("{}: cannot be written: {}", model().string(), error.message()));
+  if (error) throw SystemError(fmt::format("{}: cannot be written: {}", model().string(), error.message()));
 }
 
 }  // namespace plural

@@ -13,15 +13,12 @@
 namespace plural {
 namespace {
 
-at::ScalarType scalar_type(const std::string& name) {
-  return name == "bfloat16" ? at::kBFloat16 : at::kFloat;
-}
+at::ScalarType scalar_type(const std::string& name) { return name == "bfloat16" ? at::kBFloat16 : at::kFloat; }
 
 std::vector<Example> load_examples(const std::string& file, int64_t limit) {
   std::vector<Example> examples = load_dataset(file);
   if (examples.empty()) throw InputError(fmt::format("{}: holds no examples", file));
-  if (limit > 0 && limit < static_cast<int64_t>(examples.size()))
-    examples.resize(static_cast<size_t>(limit));
+  if (limit > 0 && limit < static_cast<int64_t>(examples.size())) examples.resize(static_cast<size_t>(limit));
   return examples;
 }
 
@@ -35,9 +32,8 @@ class RlRun final : public RunTrainer {
  public:
   RlRun(const RunConfig& config, RunParts& parts)
       : parts_(parts),
-        trainer_({*parts.policy, *parts.engine, parts.tokenizer, parts.examples, *parts.format,
-                  *parts.matcher, parts.rewards, *parts.advantage, *parts.objective,
-                  *parts.optimizer, parts.reference.get()},
+        trainer_({*parts.policy, *parts.engine, parts.tokenizer, parts.examples, *parts.format, *parts.matcher,
+                  parts.rewards, *parts.advantage, *parts.objective, *parts.optimizer, parts.reference.get()},
                  {.steps = config.steps,
                   .prompts_per_step = config.prompts_per_step,
                   .samples_per_prompt = config.samples_per_prompt,
@@ -55,8 +51,7 @@ class RlRun final : public RunTrainer {
     std::string lines;
     trainer_.visit_rows([&](const RowRecord& row) {
       nlohmann::ordered_json record = {{"step", step}};
-      record.update(
-          eval::sample_record(*row.example, *row.completion, *row.answers, *parts_.matcher));
+      record.update(eval::sample_record(*row.example, *row.completion, *row.answers, *parts_.matcher));
       auto rewards = nlohmann::ordered_json::object();
       for (const auto& [name, value] : row.rewards) rewards[name] = value;
       record["rewards"] = std::move(rewards);
@@ -95,8 +90,7 @@ class SftRun final : public RunTrainer {
 
 }  // namespace
 
-void check_tokenizer_fits(const Tokenizer& tokenizer, const Policy& policy,
-                          const std::string& model_dir) {
+void check_tokenizer_fits(const Tokenizer& tokenizer, const Policy& policy, const std::string& model_dir) {
   if (tokenizer.vocab_size() <= policy.vocab_size()) return;
   throw InputError(
       fmt::format("{}: the tokenizer has {} ids, but the model's vocabulary holds only {}: they do "
@@ -105,8 +99,7 @@ void check_tokenizer_fits(const Tokenizer& tokenizer, const Policy& policy,
                   model_dir, tokenizer.vocab_size(), policy.vocab_size()));
 }
 
-std::unique_ptr<RunParts> build_run_parts(const RunConfig& config,
-                                          const Registry<Reward>& rewards) {
+std::unique_ptr<RunParts> build_run_parts(const RunConfig& config, const Registry<Reward>& rewards) {
   const bool rl = config.task == "rl";
   // Names and options first: a misspelt reward is found before a model is loaded.
   auto format = make_answer_format(config.format);
@@ -123,8 +116,7 @@ std::unique_ptr<RunParts> build_run_parts(const RunConfig& config,
   const at::Device device = parse_device(config.device);
   std::vector<Example> examples = load_examples(config.data.train, config.data.limit);
   std::vector<Example> held_out;
-  if (config.evaluation.every > 0)
-    held_out = load_examples(config.evaluation.data, config.evaluation.limit);
+  if (config.evaluation.every > 0) held_out = load_examples(config.evaluation.data, config.evaluation.limit);
 
   auto parts = std::make_unique<RunParts>(
       RunParts{.tokenizer = Tokenizer::load(config.model),
@@ -144,8 +136,7 @@ std::unique_ptr<RunParts> build_run_parts(const RunConfig& config,
     if (config.reference.empty()) {
       parts->reference = parts->policy->frozen_copy();
     } else {
-      parts->reference = TransformerPolicy::load(config.reference, device,
-                                                 scalar_type(config.dtype));
+      parts->reference = TransformerPolicy::load(config.reference, device, scalar_type(config.dtype));
       check_tokenizer_fits(parts->tokenizer, *parts->reference, config.reference);
     }
   }
@@ -162,25 +153,20 @@ std::unique_ptr<RunTrainer> make_run_trainer(const RunConfig& config, RunParts& 
 int64_t check_prompt_lengths(const RunConfig& config, const RunParts& parts) {
   const bool rl = config.task == "rl";
   const int64_t k = rl ? config.num_answers
-                       : *std::max_element(config.sft.num_answers.begin(),
-                                           config.sft.num_answers.end());
+                       : *std::max_element(config.sft.num_answers.begin(), config.sft.num_answers.end());
   const int64_t context = parts.policy->context_length();
   int64_t longest = 0, count = 0;
   std::string list;
-  const auto check = [&](const std::vector<Example>& examples, int64_t answers,
-                         const std::string& file) {
+  const auto check = [&](const std::vector<Example>& examples, int64_t answers, const std::string& file) {
     for (const Example& example : examples) {
-      const auto size = static_cast<int64_t>(
-          prompt_ids(example, *parts.format, answers, parts.tokenizer).size());
+      const auto size = static_cast<int64_t>(prompt_ids(example, *parts.format, answers, parts.tokenizer).size());
       longest = std::max(longest, size);
       if (size < context) continue;
-      if (++count <= 10)
-        list += fmt::format("\n  {}: example '{}' has {} tokens", file, example.id, size);
+      if (++count <= 10) list += fmt::format("\n  {}: example '{}' has {} tokens", file, example.id, size);
     }
   };
   check(parts.examples, k, config.data.train);
-  const int64_t eval_k = config.evaluation.num_answers > 0 ? config.evaluation.num_answers
-                                                           : config.num_answers;
+  const int64_t eval_k = config.evaluation.num_answers > 0 ? config.evaluation.num_answers : config.num_answers;
   check(parts.held_out, eval_k, config.evaluation.data);
   if (count > 0) {
     if (count > 10) list += fmt::format("\n  and {} more", count - 10);

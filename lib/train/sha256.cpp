@@ -56,8 +56,8 @@ class Sha256 {
   void mix() {
     std::array<uint32_t, 64> w;
     for (size_t i = 0; i < 16; ++i) {
-      w[i] = uint32_t{block_[4 * i]} << 24 | uint32_t{block_[4 * i + 1]} << 16 |
-             uint32_t{block_[4 * i + 2]} << 8 | block_[4 * i + 3];
+      w[i] = uint32_t{block_[4 * i]} << 24 | uint32_t{block_[4 * i + 1]} << 16 | uint32_t{block_[4 * i + 2]} << 8 |
+             block_[4 * i + 3];
     }
     for (size_t i = 16; i < 64; ++i) {
       const uint32_t a = w[i - 15], b = w[i - 2];
@@ -66,10 +66,9 @@ class Sha256 {
     }
     auto [a, b, c, d, e, f, g, h] = state_;
     for (size_t i = 0; i < 64; ++i) {
-      const uint32_t first = h + (std::rotr(e, 6) ^ std::rotr(e, 11) ^ std::rotr(e, 25)) +
-                             ((e & f) ^ (~e & g)) + kRound[i] + w[i];
-      const uint32_t second = (std::rotr(a, 2) ^ std::rotr(a, 13) ^ std::rotr(a, 22)) +
-                              ((a & b) ^ (a & c) ^ (b & c));
+      const uint32_t first = h + (std::rotr(e, 6) ^ std::rotr(e, 11) ^ std::rotr(e, 25)) + ((e & f) ^ (~e & g)) +
+                             kRound[i] + w[i];
+      const uint32_t second = (std::rotr(a, 2) ^ std::rotr(a, 13) ^ std::rotr(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
       h = g, g = f, f = e, e = d + first, d = c, c = b, b = a, a = first + second;
     }
     const std::array<uint32_t, 8> add = {a, b, c, d, e, f, g, h};
@@ -93,14 +92,11 @@ std::string sha256(std::string_view bytes) {
 }
 
 std::string sha256_file(const std::filesystem::path& file) {
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> in(std::fopen(file.c_str(), "rb"),
-                                                           std::fclose);
-  if (!in)
-    throw InputError(fmt::format("{}: cannot be read: {}", file.string(), std::strerror(errno)));
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> in(std::fopen(file.c_str(), "rb"), std::fclose);
+  if (!in) throw InputError(fmt::format("{}: cannot be read: {}", file.string(), std::strerror(errno)));
   Sha256 hash;
   std::array<char, 1 << 16> buffer;
-  while (const size_t n = std::fread(buffer.data(), 1, buffer.size(), in.get()))
-    hash.add(buffer.data(), n);
+  while (const size_t n = std::fread(buffer.data(), 1, buffer.size(), in.get())) hash.add(buffer.data(), n);
   if (std::ferror(in.get()))
     throw InputError(fmt::format("{}: cannot be read: {}", file.string(), std::strerror(errno)));
   return hash.finish();

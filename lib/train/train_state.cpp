@@ -14,7 +14,8 @@ TrainState collect_state(int64_t step, int64_t data_position, Policy& policy, co
   TrainState state;
   state.step = step;
   state.data_position = data_position;
-  for (const auto& [name, parameter] : policy.named_parameters()) state.parameters.emplace_back(name, parameter.detach());
+  for (const auto& [name, parameter] : policy.named_parameters())
+    state.parameters.emplace_back(name, parameter.detach());
   state.optimizer = optimizer.state();
   return state;
 }

@@ -117,8 +117,10 @@ TEST_CASE("numbers, switches and texts are told apart strictly") {
   CHECK(read("file: a\nrate: 1e-5").rate == 1e-5);
   CHECK(read("file: a\nrate: +2.5").rate == 2.5);
   CHECK(read("file: a\ncount: 9007199254740993").count == 9007199254740993);
-  for (const char* bad : {"1.5", "1e3", "0x10", "ten", "\"3\"", "3 4", "[3]", "{}", "99999999999999999999", "1_000", ""})
-    if (*bad) CHECK_THAT(error_of(std::string("file: a\ncount: ") + bad), Contains("'count': expected a whole number >= 1"));
+  for (const char* bad :
+       {"1.5", "1e3", "0x10", "ten", "\"3\"", "3 4", "[3]", "{}", "99999999999999999999", "1_000", ""})
+    if (*bad)
+      CHECK_THAT(error_of(std::string("file: a\ncount: ") + bad), Contains("'count': expected a whole number >= 1"));
   CHECK_THAT(error_of("file: a\ncount: \"3\""), Contains("remove the quotes"));
   for (const char* bad : {".inf", "inf", "nan", ".nan", "-1", "0", "1,5", "true", "\"1\""})
     CHECK_THAT(error_of(std::string("file: a\nrate: ") + bad), Contains("'rate': expected a number > 0"));
@@ -128,12 +130,14 @@ TEST_CASE("numbers, switches and texts are told apart strictly") {
   CHECK_THAT(error_of("file: \"\""), Contains("missing key 'file'"));
   CHECK_THAT(error_of("file: a\nsizes: 3"), Contains("'sizes': expected a list"));
   CHECK_THAT(error_of("file: a\nsizes: [1, -2, x]"), Contains("'sizes[1]'") && Contains("'sizes[2]'"));
-  CHECK_THAT(error_of("file: a\nrewards: [{weight: 1}]"), Contains("'rewards[0]': expected a name, or a map with 'name'"));
+  CHECK_THAT(error_of("file: a\nrewards: [{weight: 1}]"),
+             Contains("'rewards[0]': expected a name, or a map with 'name'"));
   CHECK_THAT(error_of("file: a\nobjective: 3"), Contains("'objective': expected a map of keys, got '3'"));
 }
 
 TEST_CASE("a key outside of its section, and rules across fields") {
-  CHECK_THAT(error_of("file: a\nkl_beta: 1"), Contains("run.yaml:2:1: unknown key 'kl_beta' (did you mean 'objective.kl_beta'?)"));
+  CHECK_THAT(error_of("file: a\nkl_beta: 1"),
+             Contains("run.yaml:2:1: unknown key 'kl_beta' (did you mean 'objective.kl_beta'?)"));
   CHECK_THAT(error_of("file: a\nzzz: 1"), Contains("unknown key 'zzz'") && !Contains("mean"));
   CHECK_THAT(error_of("file: a\nobjective: {kl_beta: 0, mode: exact}"),
              Contains("run.yaml:2:13: 'objective.kl_beta': exact needs a weight"));
@@ -196,8 +200,9 @@ TEST_CASE("a dump reads back equal, whatever the texts hold") {
   o.on = true;
   o.rate = 0.1 + 0.2;
   o.shares = {1.0 / 3, 1e-300, 0};
-  o.stop = {"", " ", "true", "null", "~", "3", "1e5", "- a", "a: b", "#x", "line\nbreak\t\"q\" \\ \x01", "\xc3\xa9", "it's",
-            "[x]", "{", "a #b", "---", "...", "=", "!tag", "&a", "*a", "%", "@", "`", "y", "No", "?", "-", "0x1", "..."};
+  o.stop = {"",         " ",    "true", "null", "~",    "3",   "1e5", "- a", "a: b", "#x", "line\nbreak\t\"q\" \\ \x01",
+            "\xc3\xa9", "it's", "[x]",  "{",    "a #b", "---", "...", "=",   "!tag", "&a", "*a",
+            "%",        "@",    "`",    "y",    "No",   "?",   "-",   "0x1", "..."};
   o.file = "~/x y";
   o.advantage = {"rloo", parse_yaml("scale: none\nlist: [1, \"2\", [3, {a: b}], []]\nempty: {}\nnothing:\n", "f")};
   o.rewards = {{"a", parse_yaml("weight: 2", "f")}, {"b", parse_yaml("", "f")}};

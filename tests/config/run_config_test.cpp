@@ -33,7 +33,8 @@ std::string table() {
     return escaped;
   };
   for (const FieldDoc& doc : run_config_docs())
-    text += "| `" + doc.path + "` | " + doc.type + " | " + cell(doc.default_value) + " | " + cell(doc.range) + " | " + cell(doc.help) + " |\n";
+    text += "| `" + doc.path + "` | " + doc.type + " | " + cell(doc.default_value) + " | " + cell(doc.range) + " | " +
+            cell(doc.help) + " |\n";
   return text;
 }
 
@@ -51,13 +52,14 @@ TEST_CASE("a small configuration takes the defaults of every part") {
 }
 
 TEST_CASE("rules across fields are reported with everything else") {
-  CHECK(error_of("task: rl\nsamples_per_prompt: 1\nseed: -1\n") ==
-        "run.yaml:1:1: missing key 'model' (Hugging Face folder of the starting model)\n"
-        "run.yaml:1:1: missing key 'output' (run folder)\n"
-        "run.yaml:1:1: missing key 'data.train' (training data, JSON Lines)\n"
-        "run.yaml:1:1: 'rewards': task 'rl' needs at least one reward, e.g. rewards: [{name: coverage}]\n"
-        "run.yaml:2:1: 'samples_per_prompt': advantage 'grpo' compares completions of one prompt: expected >= 2, got 1\n"
-        "run.yaml:3:7: 'seed': expected a whole number >= 0, got '-1'");
+  CHECK(
+      error_of("task: rl\nsamples_per_prompt: 1\nseed: -1\n") ==
+      "run.yaml:1:1: missing key 'model' (Hugging Face folder of the starting model)\n"
+      "run.yaml:1:1: missing key 'output' (run folder)\n"
+      "run.yaml:1:1: missing key 'data.train' (training data, JSON Lines)\n"
+      "run.yaml:1:1: 'rewards': task 'rl' needs at least one reward, e.g. rewards: [{name: coverage}]\n"
+      "run.yaml:2:1: 'samples_per_prompt': advantage 'grpo' compares completions of one prompt: expected >= 2, got 1\n"
+      "run.yaml:3:7: 'seed': expected a whole number >= 0, got '-1'");
   CHECK_THAT(error_of(kMinimal + "sampling: {temperature: 0}"), Contains("run.yaml:5:12: 'sampling.temperature'"));
   CHECK_THAT(error_of(kMinimal + "reference: m2"), Contains("objective.kl_weight"));
   CHECK_NOTHROW(read(kMinimal + "reference: m2\nobjective: {kl_weight: 0.1}"));
@@ -65,7 +67,8 @@ TEST_CASE("rules across fields are reported with everything else") {
   CHECK_THAT(error_of(kMinimal + "device: gpu"), Contains("cpu, cuda or cuda:N"));
   CHECK_NOTHROW(read(kMinimal + "device: cuda:1"));
   CHECK_THAT(error_of(kMinimal + "device: \"cuda:\""), Contains("'device'"));
-  CHECK_THAT(error_of(kMinimal + "optimizer: {warmup_steps: 500}"), Contains("500 steps of warm-up, but the run has 100"));
+  CHECK_THAT(error_of(kMinimal + "optimizer: {warmup_steps: 500}"),
+             Contains("500 steps of warm-up, but the run has 100"));
   CHECK_THAT(error_of(kMinimal + "optimizer: {beta1: 1}"), Contains("optimizer.beta1"));
   CHECK_THAT(error_of(kMinimal + "sft: {num_answers: []}"), Contains("sft.num_answers"));
   CHECK_THAT(error_of(kMinimal + "task: grpo"), Contains("expected one of rl, sft"));
@@ -75,17 +78,22 @@ TEST_CASE("an owner's own checks are reported in the same message") {
   const auto check = [](const RunConfig& config, ConfigReader& reader) {
     if (config.format != "compact") reader.problem("format", "no such format");
   };
-  const std::string text = thrown<InputError>([&] { read_run_config(parse_yaml("format: xml\n" + kMinimal + "stepz: 3", "run.yaml"), check); });
+  const std::string text = thrown<InputError>(
+      [&] { read_run_config(parse_yaml("format: xml\n" + kMinimal + "stepz: 3", "run.yaml"), check); });
   CHECK(text == "run.yaml:1:1: 'format': no such format\nrun.yaml:6:1: unknown key 'stepz' (did you mean 'steps'?)");
 
   // What a part says about its own options keeps its own place.
-  const auto part = [](const RunConfig&, ConfigReader& reader) { reader.problem("rewards", "run.yaml:4:20: unknown key 'x'"); };
-  CHECK(thrown<InputError>([&] { read_run_config(parse_yaml(kMinimal, "run.yaml"), part); }) == "run.yaml:4:20: unknown key 'x'");
+  const auto part = [](const RunConfig&, ConfigReader& reader) {
+    reader.problem("rewards", "run.yaml:4:20: unknown key 'x'");
+  };
+  CHECK(thrown<InputError>([&] { read_run_config(parse_yaml(kMinimal, "run.yaml"), part); }) ==
+        "run.yaml:4:20: unknown key 'x'");
 }
 
 TEST_CASE("the resolved configuration reads back equal") {
   const TempDir dir;
-  const auto file = dir.write("run.yaml", kMinimal + "advantage: {name: grpo, scale: none, std_floor: 1e-6}\nseed: 7\n");
+  const auto file = dir.write("run.yaml",
+                              kMinimal + "advantage: {name: grpo, scale: none, std_floor: 1e-6}\nseed: 7\n");
   const RunConfig config = load_run_config(file, {"objective.clip_high=0.3", "rewards.0={name: brier, weight: 2}"});
   CHECK(config.objective.clip_high == 0.3);
   CHECK(config.rewards.at(0).name == "brier");
@@ -117,9 +125,12 @@ TEST_CASE("mutated configurations are read or refused, never worse") {
     std::string bytes = good;
     for (uint64_t change = 0, n = 1 + random() % 4; change < n; ++change) {
       const size_t place = random() % bytes.size();
-      if (random() % 3 == 0) bytes.erase(place, 1 + random() % 20);
-      else if (random() % 2 == 0) bytes[place] = spice[random() % spice.size()];
-      else bytes.insert(place, 1, spice[random() % spice.size()]);
+      if (random() % 3 == 0)
+        bytes.erase(place, 1 + random() % 20);
+      else if (random() % 2 == 0)
+        bytes[place] = spice[random() % spice.size()];
+      else
+        bytes.insert(place, 1, spice[random() % spice.size()]);
     }
     try {
       const std::string text = dump(read(bytes));

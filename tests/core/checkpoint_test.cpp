@@ -22,7 +22,8 @@ TrainState state_of(int64_t step, int64_t size = 100) {
   TrainState state;
   state.step = step;
   state.data_position = step * 4;
-  state.parameters = {{"w", at::full({size}, static_cast<double>(step), at::kFloat)}, {"b", at::full({3}, step, at::kBFloat16)}};
+  state.parameters = {{"w", at::full({size}, static_cast<double>(step), at::kFloat)},
+                      {"b", at::full({3}, step, at::kBFloat16)}};
   state.optimizer = {{"step", at::full({}, step, at::kLong)}, {"w.exp_avg", at::full({size}, step * 0.5, at::kFloat)}};
   state.numbers = {{"best", 0.1 * static_cast<double>(step)}, {"loss_scale", std::numeric_limits<double>::infinity()}};
   return state;
@@ -161,7 +162,8 @@ TEST_CASE("a full disk is an error that leaves the older checkpoint and no litte
 }
 
 TEST_CASE("devices are written straight, never replaced, and report their errors") {
-  CHECK_THAT(thrown<SystemError>([] { write_file_atomic("/dev/full", "x"); }), Contains("/dev/full") && Contains("No space left"));
+  CHECK_THAT(thrown<SystemError>([] { write_file_atomic("/dev/full", "x"); }),
+             Contains("/dev/full") && Contains("No space left"));
   CHECK_NOTHROW(write_file_atomic("/dev/null", "x"));
   CHECK(fs::is_character_file("/dev/full"));
   CHECK(fs::is_character_file("/dev/null"));
@@ -184,7 +186,8 @@ TEST_CASE("a read-only folder is a SystemError naming the path") {
     return text.find(dir.path().string()) != std::string::npos && text.find("Permission denied") != std::string::npos;
   }));
   CHECK(in_child_without_rights([&] {
-    return thrown<SystemError>([&] { write_file_atomic(dir / "a", "x"); }).find("Permission denied") != std::string::npos;
+    return thrown<SystemError>([&] { write_file_atomic(dir / "a", "x"); }).find("Permission denied") !=
+           std::string::npos;
   }));
   ::chmod(dir.path().c_str(), 0755);
 }

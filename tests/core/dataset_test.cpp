@@ -41,7 +41,8 @@ TEST_CASE("an example keeps everything that its line says") {
   const std::string line = to_json_line(e);
   CHECK(line.find('\n') == std::string::npos);
   CHECK(nlohmann::json::parse(line) ==
-        nlohmann::json::parse(R"({"id":"x1","prompt":[{"role":"system","content":"S"},{"role":"user","content":"Name 3 kinds of héron"}],
+        nlohmann::json::parse(
+            R"({"id":"x1","prompt":[{"role":"system","content":"S"},{"role":"user","content":"Name 3 kinds of héron"}],
           "gold":["a",{"answer":"b","aliases":["B","bee"],"weight":2.5},{"answer":"c","weight":0.0}],
           "responses":[{"text":"t","reward":0.5},{"text":"u","reward":0.0}],"source":"wn","lex":{"z":[1,null],"k":"v"},"n":3})"));
   CHECK(to_json_line(parse_example(line, "f:1")) == line);
@@ -64,7 +65,8 @@ TEST_CASE("a plain prompt is one user message and gold may be left out") {
 TEST_CASE("a bad line names its place, its field and what it holds") {
   CHECK(bad(R"({"prompt":"p","gold":["a","b",{"answer":"c","weight":"x"}]})") ==
         "data.jsonl:7: field 'gold[2].weight': expected a number >= 0, got \"x\"");
-  CHECK_THAT(bad(R"({"prompt":"p","gold":[{"answer":"c","weight":-1}]})"), Contains("gold[0].weight") && Contains("-1"));
+  CHECK_THAT(bad(R"({"prompt":"p","gold":[{"answer":"c","weight":-1}]})"),
+             Contains("gold[0].weight") && Contains("-1"));
   CHECK_THAT(bad(R"({"prompt":"p","gold":[{"answer":"c","weight":1e999}]})"), Contains("data.jsonl:7"));
   CHECK_THAT(bad(R"({"prompt":"p","gold":[3]})"), Contains("'gold[0]'") && Contains("got 3"));
   CHECK_THAT(bad(R"({"prompt":"p","gold":"a"})"), Contains("'gold': expected a list"));
@@ -97,9 +99,12 @@ TEST_CASE("mutated lines are read or refused, never worse") {
     std::string bytes = good;
     for (uint64_t change = 0, n = 1 + random() % 3; change < n; ++change) {
       const size_t place = random() % bytes.size();
-      if (random() % 4 == 0) bytes.erase(place, 1 + random() % 8);
-      else if (random() % 2 == 0) bytes[place] = spice[random() % spice.size()];
-      else bytes.insert(place, 1, spice[random() % spice.size()]);
+      if (random() % 4 == 0)
+        bytes.erase(place, 1 + random() % 8);
+      else if (random() % 2 == 0)
+        bytes[place] = spice[random() % spice.size()];
+      else
+        bytes.insert(place, 1, spice[random() % spice.size()]);
     }
     try {
       const std::string line = to_json_line(parse_example(bytes, "f:1"));

@@ -16,9 +16,13 @@ TEST_CASE("metrics are one JSON object a step, flushed at once") {
   const TempDir dir;
   const auto file = dir / "sub/metrics.jsonl";
   const auto sink = make_json_lines_sink(file, -1);
-  sink->write(1, {{"loss", 0.1}, {"tokens", 512}, {"nan", std::numeric_limits<double>::quiet_NaN()},
-                  {"inf", -std::numeric_limits<double>::infinity()}, {"a/b \"c\"", 1e-5}});
-  CHECK(read_bytes(file) == "{\"step\": 1, \"a/b \\\"c\\\"\": 1e-05, \"inf\": null, \"loss\": 0.1, \"nan\": null, \"tokens\": 512}\n");
+  sink->write(1, {{"loss", 0.1},
+                  {"tokens", 512},
+                  {"nan", std::numeric_limits<double>::quiet_NaN()},
+                  {"inf", -std::numeric_limits<double>::infinity()},
+                  {"a/b \"c\"", 1e-5}});
+  CHECK(read_bytes(file) ==
+        "{\"step\": 1, \"a/b \\\"c\\\"\": 1e-05, \"inf\": null, \"loss\": 0.1, \"nan\": null, \"tokens\": 512}\n");
   sink->write(2, {{"third", 1.0 / 3}});
   const std::string text = read_bytes(file);
   const auto second = nlohmann::json::parse(text.substr(text.find('\n') + 1));
@@ -28,7 +32,8 @@ TEST_CASE("metrics are one JSON object a step, flushed at once") {
 
 TEST_CASE("resuming drops the lines of steps that are done again, and half a line") {
   const TempDir dir;
-  const auto file = dir.write("metrics.jsonl", "{\"step\": 1, \"x\": 1}\n{\"step\": 2, \"x\": 2}\n{\"step\": 3, \"x\": 3}\n{\"step\": 4, \"x");
+  const auto file = dir.write(
+      "metrics.jsonl", "{\"step\": 1, \"x\": 1}\n{\"step\": 2, \"x\": 2}\n{\"step\": 3, \"x\": 3}\n{\"step\": 4, \"x");
   make_json_lines_sink(file, 2)->write(3, {{"x", 30}});
   CHECK(read_bytes(file) == "{\"step\": 1, \"x\": 1}\n{\"step\": 2, \"x\": 2}\n{\"step\": 3, \"x\": 30}\n");
   make_json_lines_sink(file, 0);
@@ -39,7 +44,10 @@ TEST_CASE("resuming drops the lines of steps that are done again, and half a lin
 
 TEST_CASE("a full disk under the metrics is a SystemError") {
   const auto sink = make_json_lines_sink("/dev/full", -1);
-  CHECK_THAT(thrown<SystemError>([&] { sink->write(1, {{"x", 1}}); }), Contains("/dev/full") && Contains("No space left"));
+  CHECK_THAT(thrown<SystemError>([&] {
+               sink->write(1, {{"x", 1}});
+             }),
+             Contains("/dev/full") && Contains("No space left"));
 }
 
 TEST_CASE("TensorBoard files hold the scalars under valid checksums") {

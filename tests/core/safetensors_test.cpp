@@ -107,17 +107,21 @@ TEST_CASE("safetensors headers are not believed") {
   CHECK_THAT(message(one("[1]", "[0,4]"), eight), Contains("4 bytes after the last tensor"));
   CHECK_THAT(message(one("[-2]", "[0,8]"), eight), Contains("'w'") && Contains(">= 0"));
   CHECK_THAT(message(one("[2.0]", "[0,8]"), eight), Contains("'w'"));
-  CHECK_THAT(message(one("[4294967296,4294967296,4294967296]", "[0,8]"), eight), Contains("'w'") && Contains("too large"));
+  CHECK_THAT(message(one("[4294967296,4294967296,4294967296]", "[0,8]"), eight),
+             Contains("'w'") && Contains("too large"));
   CHECK_THAT(message(one("[0,9223372036854775807,9223372036854775807]", "[0,0]"), ""), Contains("too large"));
   CHECK_THAT(message(one("[99999999999999999999]", "[0,8]"), eight), Contains("'w'"));
   CHECK_THAT(message(one("3", "[0,8]"), eight), Contains("'w'") && Contains("shape"));
   CHECK_THAT(message(one("[2]", "[0]"), eight), Contains("data_offsets"));
   CHECK_THAT(message(one("[2]", "[0,8]", "F8_E4M3"), eight), Contains("'w'") && Contains("F8_E4M3"));
-  CHECK_THAT(message(R"({"w":{"dtype":"F32","shape":[2]}})", eight), Contains("'w'") && Contains("'data_offsets' is missing"));
+  CHECK_THAT(message(R"({"w":{"dtype":"F32","shape":[2]}})", eight),
+             Contains("'w'") && Contains("'data_offsets' is missing"));
   CHECK_THAT(message(R"({"w":[1,2]})", eight), Contains("'w'") && Contains("expected an object"));
-  CHECK_THAT(message(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})",
-                     std::string(12, '\0')),
-             Contains("'b'") && Contains("overlap those of tensor 'a'"));
+  CHECK_THAT(
+      message(
+          R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})",
+          std::string(12, '\0')),
+      Contains("'b'") && Contains("overlap those of tensor 'a'"));
   const std::string w = R"("w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]})";
   CHECK_THAT(message(std::string("{") + w + "," + w + "}", eight), Contains("'w'") && Contains("twice"));
   CHECK_THAT(message(std::string("[") + one("[2]", "[0,8]") + "]", eight), Contains("not a JSON object"));

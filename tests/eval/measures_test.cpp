@@ -94,7 +94,7 @@ TEST_CASE("intervals") {
     return sum / static_cast<double>(rows.size());
   };
   const Interval spread = bootstrap_interval(4, mean, 0.95, 2000, 3);
-  CHECK(spread.low == Approx(0).margin(0.01));    // P(0 of 4) = 1/16 > 2.5 %
+  CHECK(spread.low == Approx(0).margin(0.01));  // P(0 of 4) = 1/16 > 2.5 %
   CHECK(spread.high == Approx(1).margin(0.01));
   const Interval again = bootstrap_interval(4, mean, 0.95, 2000, 3);
   CHECK(again.low == spread.low);
@@ -131,7 +131,7 @@ TEST_CASE("evaluate_sets") {
   CHECK(m.tokens_per_distinct_correct == Approx(60.0 / 3));
   CHECK(m.coverage_at[0] == Approx(2.0 / 3));  // ant; dog; owl
   CHECK(m.coverage_at[1] == Approx(0.5));
-  CHECK(m.pass_at[0] == 1);                    // cat 0.75; dog 0.5; owl
+  CHECK(m.pass_at[0] == 1);  // cat 0.75; dog 0.5; owl
   CHECK(m.accuracy_by_rank[0] == 1);
   CHECK(m.accuracy_by_rank[1] == Approx(0.5));
   const auto map = to_metric_map(m);
@@ -140,7 +140,8 @@ TEST_CASE("evaluate_sets") {
 }
 
 TEST_CASE("evaluate_sets of nothing is undefined, not zero") {
-  const SetMetrics m = evaluate_sets(build_answer_batch({}, *make_answer_format("compact"), *make_matcher("alias"), nullptr));
+  const SetMetrics m = evaluate_sets(
+      build_answer_batch({}, *make_answer_format("compact"), *make_matcher("alias"), nullptr));
   CHECK(m.rows == 0);
   CHECK(std::isnan(m.coverage));
   CHECK(std::isnan(m.ece));
@@ -156,8 +157,10 @@ TEST_CASE("stated probabilities of the reference evaluation") {
 }
 
 TEST_CASE("numbered blocks of the reference evaluation") {
-  const auto found = read_numbered("<think><answer1>draft</answer1></think><answer01>x</answer01><answer1>y</answer1>"
-                                   "<answer3> z </answer3><confidence3>40%</confidence3><answer9>w</answer9>", 4);
+  const auto found = read_numbered(
+      "<think><answer1>draft</answer1></think><answer01>x</answer01><answer1>y</answer1>"
+      "<answer3> z </answer3><confidence3>40%</confidence3><answer9>w</answer9>",
+      4);
   REQUIRE(found.has_value());
   REQUIRE(found->size() == 4);  // candidates 1..K: the ninth is dropped, the missing ones are empty
   CHECK((*found)[3].text.empty());

@@ -15,16 +15,52 @@ using namespace plural;
 namespace {
 
 std::string soup(RandomStream& stream) {
-  static const std::vector<std::string> pieces = {
-      "<think>", "</think>", "<answer>", "</answer>", "<answer1>", "</answer1>", "<answer2>", "</answer2>", "<answer10>",
-      "</answer10>", "<answer0>", "<answer01>", "</answer01>", "<answer99999999999999999999>", "</answer99999999999999999999>",
-      "<confidence>", "</confidence>", "<confidence1>", "</confidence1>", "<confidence2>", "</confidence2>", "<analysis>",
-      "</analysis>", "<", ">", "</", "<<answer1>", "0.5", "1e-3", "nan", "cat", "the", " ", "\n", "\u00a0", "\u2019", "\xff", "\xc3",
-      "\xed\xa0\x80", "%"};
+  static const std::vector<std::string> pieces = {"<think>",
+                                                  "</think>",
+                                                  "<answer>",
+                                                  "</answer>",
+                                                  "<answer1>",
+                                                  "</answer1>",
+                                                  "<answer2>",
+                                                  "</answer2>",
+                                                  "<answer10>",
+                                                  "</answer10>",
+                                                  "<answer0>",
+                                                  "<answer01>",
+                                                  "</answer01>",
+                                                  "<answer99999999999999999999>",
+                                                  "</answer99999999999999999999>",
+                                                  "<confidence>",
+                                                  "</confidence>",
+                                                  "<confidence1>",
+                                                  "</confidence1>",
+                                                  "<confidence2>",
+                                                  "</confidence2>",
+                                                  "<analysis>",
+                                                  "</analysis>",
+                                                  "<",
+                                                  ">",
+                                                  "</",
+                                                  "<<answer1>",
+                                                  "0.5",
+                                                  "1e-3",
+                                                  "nan",
+                                                  "cat",
+                                                  "the",
+                                                  " ",
+                                                  "\n",
+                                                  "\u00a0",
+                                                  "\u2019",
+                                                  "\xff",
+                                                  "\xc3",
+                                                  "\xed\xa0\x80",
+                                                  "%"};
   std::string text;
   for (uint64_t n = stream.below(30); n > 0; --n) {
-    if (stream.below(8) == 0) text.push_back(static_cast<char>(stream.below(256)));
-    else text += pieces[stream.below(pieces.size())];
+    if (stream.below(8) == 0)
+      text.push_back(static_cast<char>(stream.below(256)));
+    else
+      text += pieces[stream.below(pieces.size())];
   }
   return text;
 }
@@ -80,8 +116,9 @@ TEST_CASE("20000 soups through every format") {
 
 TEST_CASE("a megabyte of tags takes milliseconds, and four take four times as long") {
   const auto format = make_answer_format("multi_answer");
-  for (const std::string piece : {"<answer1>", "<answer1></answer2>", "<think>", "<think></think>", "<think> ", "</think>", "<",
-                                  "<answer1><confidence1>", "<answer9999>", "<answer123456789>", "<answer99999999999999999999999999999>"}) {
+  for (const std::string piece :
+       {"<answer1>", "<answer1></answer2>", "<think>", "<think></think>", "<think> ", "</think>", "<",
+        "<answer1><confidence1>", "<answer9999>", "<answer123456789>", "<answer99999999999999999999999999999>"}) {
     INFO(piece);
     const std::string text = repeat(piece, 1 << 20);
     CHECK(seconds([&] { format->parse(text, kMaxAnswers); }) < 0.5);

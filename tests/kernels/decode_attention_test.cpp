@@ -93,7 +93,9 @@ Tensor composed(const Made& made) {
   for (size_t r = 0; r < made.rows.size(); ++r) {
     const DecodeRow& row = made.rows[r];
     const auto join = [&](const Tensor& prefix, const Tensor& own) {
-      return at::cat({prefix, own[row.slot].narrow(1, 0, row.own_length)}, 1).to(at::kDouble).repeat_interleave(group, 0);
+      return at::cat({prefix, own[row.slot].narrow(1, 0, row.own_length)}, 1)
+          .to(at::kDouble)
+          .repeat_interleave(group, 0);
     };
     Tensor keys = join(made.prefix_keys[row.prefix], in.own_keys);
     Tensor values = join(made.prefix_values[row.prefix], in.own_values);
@@ -137,7 +139,8 @@ TEST_CASE("two keys by hand", "[decode_attention]") {
   const auto scalar = [&](double x) { return at::full({1, 1, 1}, x, options.dtype(at::kFloat)); };
   const std::vector<Tensor> keys = {scalar(0.0)}, values = {scalar(8.0)};
   const std::vector<DecodeRow> rows = {{0, 1, 0}};
-  DecodeAttentionInput in{scalar(1.0), scalar(std::log(3.0)).unsqueeze(0), scalar(4.0).unsqueeze(0), keys, values, rows};
+  DecodeAttentionInput in{scalar(1.0), scalar(std::log(3.0)).unsqueeze(0), scalar(4.0).unsqueeze(0), keys, values,
+                          rows};
   CHECK(kernels::decode_attention(in).item<float>() == Approx(5.0));
   in.window = 1;
   CHECK(kernels::decode_attention(in).item<float>() == Approx(4.0));

@@ -21,9 +21,7 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-Tensor row_of(std::vector<float> values) {
-  return at::tensor(values).to(test_device()).unsqueeze(0).contiguous();
-}
+Tensor row_of(std::vector<float> values) { return at::tensor(values).to(test_device()).unsqueeze(0).contiguous(); }
 
 /// n draws of one row of logits: streams 0..n-1, token 0.
 struct Draws {

@@ -18,7 +18,8 @@ using testing::write_text;
 /// A good folder whose tensors the test then spoils.
 NamedTensors good_tensors(const std::string& config = tiny_config()) {
   NamedTensors tensors;
-  for (auto& [name, tensor] : TransformerPolicy::init(parse_config(config), 4, at::kCPU, at::kFloat)->named_parameters())
+  for (auto& [name, tensor] :
+       TransformerPolicy::init(parse_config(config), 4, at::kCPU, at::kFloat)->named_parameters())
     tensors.emplace_back(name, tensor.detach().clone());
   return tensors;
 }
@@ -73,7 +74,8 @@ TEST_CASE("Weights of other float types are converted") {
   const auto policy = TransformerPolicy::load(folder.path(), at::kCPU, at::kBFloat16);
   const auto parameters = policy->named_parameters();
   REQUIRE(parameters.size() == tensors.size());
-  for (size_t i = 0; i < tensors.size(); ++i) CHECK(at::equal(parameters[i].second, tensors[i].second.to(at::kBFloat16)));
+  for (size_t i = 0; i < tensors.size(); ++i)
+    CHECK(at::equal(parameters[i].second, tensors[i].second.to(at::kBFloat16)));
 }
 
 TEST_CASE("Shards that do not keep the index's promises are named") {
@@ -130,8 +132,8 @@ TEST_CASE("Unusable config fields are named") {
       {R"("rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 4, "high_freq_factor": 1})",
        "field 'rope_scaling.high_freq_factor'", "greater than low_freq_factor (4)"},
       {R"("model_type": "mistral", "sliding_window": 0)", "field 'sliding_window'", "expected a positive integer"},
-      {R"("model_type": "qwen2", "use_sliding_window": true, "layer_types": ["full_attention"])",
-       "field 'layer_types'", "a list of 2 names"},
+      {R"("model_type": "qwen2", "use_sliding_window": true, "layer_types": ["full_attention"])", "field 'layer_types'",
+       "a list of 2 names"},
       {R"("model_type": "qwen3", "layer_types": ["full_attention", "linear_attention"])", "field 'layer_types'",
        "layer 1"},
       {R"("model_type": "qwen3", "layer_types": ["full_attention", "sliding_attention"])", "field 'layer_types'",
@@ -154,7 +156,9 @@ TEST_CASE("Unusable config fields are named") {
 }
 
 TEST_CASE("Initialisation is a function of the configuration and the seed") {
-  const auto draw = [](uint64_t seed) { return TransformerPolicy::init(parse_config(tiny_config()), seed, at::kCPU, at::kFloat); };
+  const auto draw = [](uint64_t seed) {
+    return TransformerPolicy::init(parse_config(tiny_config()), seed, at::kCPU, at::kFloat);
+  };
   const auto first = draw(1), again = draw(1), other = draw(2);
   const auto a = first->named_parameters(), b = again->named_parameters(), c = other->named_parameters();
   for (size_t i = 0; i < a.size(); ++i) {

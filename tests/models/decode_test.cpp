@@ -59,8 +59,7 @@ TEST_CASE("Cached decoding equals the full forward") {
         slots.push_back(slot_of[row]);
         sequences[row].push_back(ids.back());
       }
-      const Tensor states =
-          policy->decode(at::tensor(ids, at::kLong), at::tensor(positions, at::kLong), slots, cache);
+      const Tensor states = policy->decode(at::tensor(ids, at::kLong), at::tensor(positions, at::kLong), slots, cache);
       for (int row = 3 - live; row < 3; ++row) {
         INFO("step " << step << ", row " << row);
         const Tensor expected = full_states(*policy, sequences[row])[-1];

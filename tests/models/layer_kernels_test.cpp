@@ -93,7 +93,8 @@ TEST_CASE("SwiGLU equals silu(gate) * up") {
   }
   // Far out on both sides the gate is 0 or the identity, never NaN.
   const Tensor gate = at::tensor({-1e4f, -100.0f, 0.0f, 100.0f, 1e4f}).unsqueeze(0);
-  CHECK(at::equal(kernels::swiglu(gate, at::ones_like(gate)), at::tensor({0.0f, 0.0f, 0.0f, 100.0f, 1e4f}).unsqueeze(0)));
+  CHECK(
+      at::equal(kernels::swiglu(gate, at::ones_like(gate)), at::tensor({0.0f, 0.0f, 0.0f, 100.0f, 1e4f}).unsqueeze(0)));
 }
 
 }  // namespace plural

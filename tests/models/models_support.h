@@ -63,7 +63,8 @@ inline void write_text(const std::filesystem::path& file, const std::string& tex
 inline std::string tiny_config(const std::string& more_fields = "") {
   return R"({"model_type": "llama", "vocab_size": 50, "hidden_size": 24, "intermediate_size": 40,
              "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
-             "max_position_embeddings": 128)" + (more_fields.empty() ? "" : ", " + more_fields) + "}";
+             "max_position_embeddings": 128)" +
+         (more_fields.empty() ? "" : ", " + more_fields) + "}";
 }
 
 inline TransformerConfig parse_config(const std::string& text) {

@@ -55,9 +55,8 @@ std::unique_ptr<TransformerPolicy> double_policy(const std::string& config) {
 
 std::vector<Row> grouped_rows() {
   const std::vector<TokenId> first = random_ids(9, 50), second = random_ids(4, 50), third = random_ids(1, 50);
-  return {{first, random_ids(6, 50)}, {first, random_ids(1, 50)}, {first, random_ids(13, 50)}, {first, {}},
-          {second, random_ids(5, 50)},
-          {third, random_ids(2, 50)}, {third, random_ids(7, 50)}};
+  return {{first, random_ids(6, 50)},  {first, random_ids(1, 50)}, {first, random_ids(13, 50)}, {first, {}},
+          {second, random_ids(5, 50)}, {third, random_ids(2, 50)}, {third, random_ids(7, 50)}};
 }
 
 const char* const kConfigs[] = {

@@ -39,7 +39,8 @@ PackedBatch whole_sequences(const Tensor& ids) {
   return batch;
 }
 
-void compare(TransformerPolicy& policy, const std::map<std::string, Tensor>& expected, double limit, double gradient_limit) {
+void compare(TransformerPolicy& policy, const std::map<std::string, Tensor>& expected, double limit,
+             double gradient_limit) {
   const Tensor ids = expected.at("ids");
   {
     const at::NoGradGuard no_grad;
@@ -85,8 +86,8 @@ TEST_CASE("Tiny models of every family and option equal transformers") {
 }
 
 TEST_CASE("SmolLM2 equals transformers in float32") {
-  const std::filesystem::path model =
-      std::filesystem::path(testing::required_variable("PLURAL_HOME")) / "models" / "SmolLM2-135M-Instruct";
+  const std::filesystem::path model = std::filesystem::path(testing::required_variable("PLURAL_HOME")) / "models" /
+                                      "SmolLM2-135M-Instruct";
   REQUIRE(std::filesystem::exists(model / "config.json"));
   const TemporaryFolder folder;
   testing::run_parity_script("smollm2 '" + folder.path().string() + "' '" + model.string() + "'");

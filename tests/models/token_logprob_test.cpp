@@ -18,8 +18,8 @@ struct Case {
 };
 
 // Sizes around vector lanes and blocks; the last one takes several chunks in float64 (64 MiB of logits each).
-const Case kCases[] = {{0, 4, 7, 1.0, 1.0},   {1, 1, 1, 1.0, 1.0},    {3, 5, 17, 0.7, 2.0}, {7, 16, 1025, 1.3, 4.0},
-                       {33, 8, 2500, 1.0, 30.0}, {300, 3, 60000, 0.9, 3.0}};
+const Case kCases[] = {{0, 4, 7, 1.0, 1.0},     {1, 1, 1, 1.0, 1.0},      {3, 5, 17, 0.7, 2.0},
+                       {7, 16, 1025, 1.3, 4.0}, {33, 8, 2500, 1.0, 30.0}, {300, 3, 60000, 0.9, 3.0}};
 
 struct Inputs {
   Tensor hidden, weight, target, weights;

@@ -18,7 +18,9 @@ Tensor parameter(const std::vector<double>& values, at::IntArrayRef shape, at::S
   return at::tensor(values, at::kDouble).view(shape).to(test_device(), dtype).clone().requires_grad_(true);
 }
 
-void give(const Tensor& p, const Tensor& gradient) { p.mutable_grad() = gradient.to(p.device(), p.scalar_type()).view(p.sizes()); }
+void give(const Tensor& p, const Tensor& gradient) {
+  p.mutable_grad() = gradient.to(p.device(), p.scalar_type()).view(p.sizes());
+}
 void give(const Tensor& p, const std::vector<double>& values) { give(p, at::tensor(values, at::kDouble)); }
 
 bool same(const Tensor& a, const Tensor& b) { return at::equal(a.detach(), b.detach()); }

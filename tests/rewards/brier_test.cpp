@@ -16,9 +16,9 @@ TEST_CASE("brier is 1 minus the mean squared error of the confidences") {
 }
 
 TEST_CASE("brier is gated") {
-  const Scored scored(animals(), {write_set({{"cat", "1"}, {"dog", "1"}, {"cow", "0"}}),    // sums to 2
-                                  write_set({{"cat", "1"}, {"Cat", "0"}, {"cow", "0"}}),    // repeats cat
-                                  write_set({{"cat", "1"}, {"dog", "1"}, {"cow", ""}}),     // no third confidence
+  const Scored scored(animals(), {write_set({{"cat", "1"}, {"dog", "1"}, {"cow", "0"}}),  // sums to 2
+                                  write_set({{"cat", "1"}, {"Cat", "0"}, {"cow", "0"}}),  // repeats cat
+                                  write_set({{"cat", "1"}, {"dog", "1"}, {"cow", ""}}),   // no third confidence
                                   ""});
   check_close(scored.rows("brier"), {0, 0, 0, 0});
   check_close(scored.rows("brier", kOpen), {1, 1 - 1.0 / 3, 0, 0});

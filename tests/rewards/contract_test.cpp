@@ -8,14 +8,13 @@ using namespace plural::testing;
 namespace {
 
 const std::vector<std::string>& soup() {
-  static const std::vector<std::string> rows = {
-      write_set({{"cat", "0.3"}, {"dog", "0.3"}, {"owl", "0.3"}}),
-      write_set({{"cat", "0.9"}, {"cat", "0.9"}, {"ant", "0.1"}}),
-      write_set({{"cat", "x"}, {"", "-1"}}),
-      "",
-      "<answer1><answer1>",
-      "<answer3>cat</answer3><confidence3>1</confidence3>",
-      std::string("\xff\xfe<answer1>\x80</answer1>\0", 24)};
+  static const std::vector<std::string> rows = {write_set({{"cat", "0.3"}, {"dog", "0.3"}, {"owl", "0.3"}}),
+                                                write_set({{"cat", "0.9"}, {"cat", "0.9"}, {"ant", "0.1"}}),
+                                                write_set({{"cat", "x"}, {"", "-1"}}),
+                                                "",
+                                                "<answer1><answer1>",
+                                                "<answer3>cat</answer3><confidence3>1</confidence3>",
+                                                std::string("\xff\xfe<answer1>\x80</answer1>\0", 24)};
   return rows;
 }
 

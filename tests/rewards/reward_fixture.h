@@ -58,7 +58,8 @@ class Scored {
   std::vector<const Example*> examples_;
 };
 
-inline void check_close(const std::vector<double>& found, const std::vector<double>& expected, double tolerance = 1e-6) {
+inline void check_close(const std::vector<double>& found, const std::vector<double>& expected,
+                        double tolerance = 1e-6) {
   REQUIRE(found.size() == expected.size());
   for (size_t i = 0; i < found.size(); ++i) {
     INFO("element " << i);
@@ -67,8 +68,6 @@ inline void check_close(const std::vector<double>& found, const std::vector<doub
 }
 
 /// Gold answers of the tests: cat (also "house cat"), dog, owl.
-inline std::vector<GoldAnswer> animals() {
-  return {{"cat", {"house cat"}, 2.0}, {"dog", {}, 1.0}, {"owl", {}, 1.0}};
-}
+inline std::vector<GoldAnswer> animals() { return {{"cat", {"house cat"}, 2.0}, {"dog", {}, 1.0}, {"owl", {}, 1.0}}; }
 
 }  // namespace plural::testing

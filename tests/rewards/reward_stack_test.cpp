@@ -26,7 +26,8 @@ class OnEvenRows final : public Reward {
 TEST_CASE("a stack adds weighted rewards and their per-answer parts") {
   const RewardStack stack = build_reward_stack(
       {spec("format", "{weight: 0.5}"), spec("coverage", "{denominator: k}"),
-       spec("brier", "{weight: 2, sum_at_most_one: false, require_unique: false}"), spec("uniqueness", "{weight: 0, label: different}")},
+       spec("brier", "{weight: 2, sum_at_most_one: false, require_unique: false}"),
+       spec("uniqueness", "{weight: 0, label: different}")},
       builtin_rewards());
   const Scored scored(animals(), {write_set({{"cat", "1"}, {"cow", "0"}, {"ant", "0.5"}}), ""});
   const auto result = stack.score(scored.input());
@@ -55,7 +56,8 @@ TEST_CASE("a stack refuses unknown rewards, options and equal names") {
   CHECK_THROWS_WITH(build_reward_stack({spec("brir", "{}")}, registry), Catch::Contains("brier"));
   CHECK_THROWS_WITH(build_reward_stack({spec("format", "{wieght: 1}")}, registry), Catch::Contains("wieght"));
   CHECK_THROWS_WITH(build_reward_stack({spec("format", "{weight: much}")}, registry), Catch::Contains("weight"));
-  CHECK_THROWS_WITH(build_reward_stack({spec("format", "{}"), spec("format", "{}")}, registry), Catch::Contains("label"));
+  CHECK_THROWS_WITH(build_reward_stack({spec("format", "{}"), spec("format", "{}")}, registry),
+                    Catch::Contains("label"));
 }
 
 TEST_CASE("combine_rewards leaves out what is undefined") {
@@ -70,7 +72,7 @@ TEST_CASE("schedules") {
   CHECK(adaptive_weight(0, 0.05, 5000, 200, 1000, 100) == Approx(0.05));
   CHECK(adaptive_weight(0, 1, 150, 100, -1, 200) == Approx(0.5));
   AdaptiveBeta beta(0, 0.04, 0.1);
-  CHECK(beta.step({0.5, 0.1}) == 0.01);              // nothing known yet
+  CHECK(beta.step({0.5, 0.1}) == 0.01);                  // nothing known yet
   CHECK(beta.step({0.0}) == Approx(0.01 + 0.1 * 0.26));  // mean 0.3 of the step before
   CHECK(beta.step({}) == Approx(0.036 - 0.004));
   AdaptiveBeta low(1e-6, 1.0, 10.0);

@@ -271,7 +271,8 @@ TEST_CASE("bad prompts and options say where and what to do", "[engine]") {
   SECTION("too long") {
     prompts[1] = std::vector<TokenId>(40, 65);
     CHECK_THROWS_AS(run(), InputError);
-    CHECK_THROWS_WITH(run(), Catch::Contains("prompt 1 has 40 tokens") && Catch::Contains("holds 40") && Catch::Contains("shorten"));
+    CHECK_THROWS_WITH(
+        run(), Catch::Contains("prompt 1 has 40 tokens") && Catch::Contains("holds 40") && Catch::Contains("shorten"));
   }
   SECTION("empty") {
     prompts[0].clear();
@@ -279,7 +280,8 @@ TEST_CASE("bad prompts and options say where and what to do", "[engine]") {
   }
   SECTION("another model's tokenizer") {
     prompts[1][0] = kTinyVocab;
-    CHECK_THROWS_WITH(run(), Catch::Contains("prompt 1 holds token id 259") && Catch::Contains("does not fit the model"));
+    CHECK_THROWS_WITH(run(),
+                      Catch::Contains("prompt 1 holds token id 259") && Catch::Contains("does not fit the model"));
   }
   SECTION("temperature") {
     options.temperature = std::numeric_limits<double>::quiet_NaN();

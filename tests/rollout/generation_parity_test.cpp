@@ -72,12 +72,14 @@ TEST_CASE("SmolLM2: sampler and trainer agree on log-probs", "[parity]") {
   options.max_new_tokens = 32;
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
     const auto policy = TransformerPolicy::load(dir, test_device(), dtype);
-    const Tensor error = difference(*policy, make_local_engine(*policy, tokenizer)->generate(prompts, options, {}), 1.0);
+    const Tensor error = difference(*policy, make_local_engine(*policy, tokenizer)->generate(prompts, options, {}),
+                                    1.0);
     INFO(c10::toString(dtype) << ": mean " << error.mean().item<float>() << ", max " << error.max().item<float>());
     if (dtype == at::kFloat) {
       CHECK(error.max().item<float>() < 1e-4);
     } else {
-      // The design promises 0.01; a bfloat16 residual stream of 30 layers gives 0.04 (docs/design/004-bf16-mismatch.md).
+      // The design promises 0.01; a bfloat16 residual stream of 30 layers gives 0.04
+      // (docs/design/004-bf16-mismatch.md).
       CHECK(error.mean().item<float>() < 0.06);
     }
   }

@@ -57,10 +57,11 @@ TEST_CASE("replay gives the file's rows in order", "[replay]") {
 
 TEST_CASE("bad replay lines name file and line", "[replay]") {
   const Folder folder;
-  const std::string line = GENERATE(
-      "not json", "[]", "{\"ids\": [1]}", "{\"ids\": [1], \"logprobs\": []}", "{\"ids\": [\"a\"], \"logprobs\": [0]}",
-      "{\"ids\": [1000], \"logprobs\": [0]}", "{\"ids\": [-1], \"logprobs\": [0]}",
-      "{\"ids\": [1], \"logprobs\": [0], \"finish_reason\": \"bored\"}", "{\"ids\": [1], \"logprobs\": [0], \"text\": 5}");
+  const std::string line = GENERATE("not json", "[]", "{\"ids\": [1]}", "{\"ids\": [1], \"logprobs\": []}",
+                                    "{\"ids\": [\"a\"], \"logprobs\": [0]}", "{\"ids\": [1000], \"logprobs\": [0]}",
+                                    "{\"ids\": [-1], \"logprobs\": [0]}",
+                                    "{\"ids\": [1], \"logprobs\": [0], \"finish_reason\": \"bored\"}",
+                                    "{\"ids\": [1], \"logprobs\": [0], \"text\": 5}");
   INFO(line);
   const auto engine = folder.engine("{\"ids\": [1], \"logprobs\": [-1]}\n" + line + "\n");
   CHECK_THROWS_WITH(engine->generate(kPrompts, {}, {}), Catch::Contains("replay.jsonl:2: "));

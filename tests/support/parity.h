@@ -11,7 +11,8 @@
 
 inline nlohmann::json run_parity_script(const std::string& script, const std::string& arguments = "") {
   const char *python = std::getenv("PLURAL_TEST_PYTHON"), *source = std::getenv("PLURAL_SOURCE_DIR");
-  if (python == nullptr || source == nullptr) FAIL("run through ctest: PLURAL_TEST_PYTHON and PLURAL_SOURCE_DIR are not set");
+  if (python == nullptr || source == nullptr)
+    FAIL("run through ctest: PLURAL_TEST_PYTHON and PLURAL_SOURCE_DIR are not set");
   const std::string command = std::string("'") + python + "' '" + source + "/tests/parity/" + script + "' " + arguments;
   FILE* pipe = ::popen(command.c_str(), "r");
   REQUIRE(pipe != nullptr);

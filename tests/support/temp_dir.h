@@ -34,9 +34,7 @@ class TempDir {
     std::ofstream(path_ / name, std::ios::binary) << bytes;
     return path_ / name;
   }
-  size_t entries() const {
-    return static_cast<size_t>(std::distance(std::filesystem::directory_iterator(path_), {}));
-  }
+  size_t entries() const { return static_cast<size_t>(std::distance(std::filesystem::directory_iterator(path_), {})); }
 
  private:
   std::filesystem::path path_;

@@ -36,27 +36,59 @@ inline void write_tiny_model_files(const std::filesystem::path& dir, int64_t wid
   int id = 256;
   for (const char* token : {"<|endoftext|>", "<|im_start|>", "<|im_end|>"}) {
     vocab[token] = id;
-    added.push_back({{"id", id++}, {"content", token}, {"single_word", false}, {"lstrip", false}, {"rstrip", false},
-                     {"normalized", false}, {"special", true}});
+    added.push_back({{"id", id++},
+                     {"content", token},
+                     {"single_word", false},
+                     {"lstrip", false},
+                     {"rstrip", false},
+                     {"normalized", false},
+                     {"special", true}});
   }
-  const json byte_level = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}};
-  const json tokenizer = {
-      {"version", "1.0"}, {"truncation", nullptr}, {"padding", nullptr}, {"added_tokens", added}, {"normalizer", nullptr},
-      {"pre_tokenizer", byte_level}, {"post_processor", nullptr}, {"decoder", byte_level},
-      {"model", {{"type", "BPE"}, {"dropout", nullptr}, {"unk_token", nullptr}, {"continuing_subword_prefix", nullptr},
-                 {"end_of_word_suffix", nullptr}, {"fuse_unk", false}, {"byte_fallback", false}, {"vocab", vocab},
-                 {"merges", json::array()}}}};
+  const json byte_level = {
+      {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}};
+  const json tokenizer = {{"version", "1.0"},
+                          {"truncation", nullptr},
+                          {"padding", nullptr},
+                          {"added_tokens", added},
+                          {"normalizer", nullptr},
+                          {"pre_tokenizer", byte_level},
+                          {"post_processor", nullptr},
+                          {"decoder", byte_level},
+                          {"model",
+                           {{"type", "BPE"},
+                            {"dropout", nullptr},
+                            {"unk_token", nullptr},
+                            {"continuing_subword_prefix", nullptr},
+                            {"end_of_word_suffix", nullptr},
+                            {"fuse_unk", false},
+                            {"byte_fallback", false},
+                            {"vocab", vocab},
+                            {"merges", json::array()}}}};
   const json tokenizer_config = {
-      {"tokenizer_class", "GPT2Tokenizer"}, {"bos_token", "<|im_start|>"}, {"eos_token", "<|im_end|>"},
+      {"tokenizer_class", "GPT2Tokenizer"},
+      {"bos_token", "<|im_start|>"},
+      {"eos_token", "<|im_end|>"},
       {"chat_template",
        "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + "
        "'\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"}};
-  const json config = {
-      {"architectures", {"LlamaForCausalLM"}}, {"model_type", "llama"}, {"vocab_size", kTinyVocab}, {"hidden_size", width},
-      {"intermediate_size", 2 * width}, {"num_hidden_layers", 2}, {"num_attention_heads", 4}, {"num_key_value_heads", 2},
-      {"max_position_embeddings", context}, {"rms_norm_eps", 1e-5}, {"rope_theta", 10000.0}, {"hidden_act", "silu"},
-      {"tie_word_embeddings", true}, {"attention_bias", false}, {"mlp_bias", false}, {"bos_token_id", 257},
-      {"eos_token_id", 258}, {"torch_dtype", "float32"}};
+  const json config = {{"architectures", {"LlamaForCausalLM"}},
+                       {"model_type", "llama"},
+                       {"vocab_size", kTinyVocab},
+                       {"hidden_size", width},
+                       {"intermediate_size", 2 * width},
+                       {"num_hidden_layers", 2},
+                       {"num_attention_heads", 4},
+                       {"num_key_value_heads", 2},
+                       {"max_position_embeddings", context},
+                       {"rms_norm_eps", 1e-5},
+                       {"rope_theta", 10000.0},
+                       {"hidden_act", "silu"},
+                       {"tie_word_embeddings", true},
+                       {"attention_bias", false},
+                       {"mlp_bias", false},
+                       {"bos_token_id", 257},
+                       {"eos_token_id", 258},
+                       {"torch_dtype", "float32"}};
   std::ofstream(dir / "tokenizer.json") << tokenizer.dump();
   std::ofstream(dir / "tokenizer_config.json") << tokenizer_config.dump();
   std::ofstream(dir / "config.json") << config.dump(1);

@@ -12,7 +12,9 @@ using namespace plural;
 
 namespace {
 
-AnswerSet parse(const std::string& format, const std::string& text, int64_t k) { return make_answer_format(format)->parse(text, k); }
+AnswerSet parse(const std::string& format, const std::string& text, int64_t k) {
+  return make_answer_format(format)->parse(text, k);
+}
 
 std::string slice(const std::string& text, Span span) {
   return text.substr(static_cast<size_t>(span.begin), static_cast<size_t>(span.end - span.begin));
@@ -21,7 +23,9 @@ std::string slice(const std::string& text, Span span) {
 }  // namespace
 
 TEST_CASE("a compact set: texts, confidences, byte spans") {
-  const std::string text = "Sure: <answer1> The Cat </answer1><confidence1>0.25</confidence1>\n<answer2>dog</answer2> <confidence2> 1 </confidence2>";
+  const std::string text =
+      "Sure: <answer1> The Cat </answer1><confidence1>0.25</confidence1>\n<answer2>dog</answer2> <confidence2> 1 "
+      "</confidence2>";
   const AnswerSet set = parse("compact", text, 2);
   REQUIRE(set.format_ok);
   REQUIRE(set.answers.size() == 2);
@@ -41,13 +45,21 @@ TEST_CASE("what breaks a compact set, and how it is told") {
   const std::pair<const char*, const char*> cases[] = {
       {"", "no <answer1>"},
       {"<answer1>a1</answer1><confidence1>1</confidence1>", "no <answer2>"},
-      {"<answer1>a1</answer1><answer2>b</answer2><confidence1>1</confidence1><confidence2>0</confidence2>", "out of order"},
-      {"<answer2>b</answer2><confidence2>0</confidence2><answer1>a1</answer1><confidence1>1</confidence1>", "out of order"},
-      {"<answer1>a1</answer1><confidence1>1</confidence1><answer2> </answer2><confidence2>0</confidence2>", "answer 2 is empty"},
+      {"<answer1>a1</answer1><answer2>b</answer2><confidence1>1</confidence1><confidence2>0</confidence2>",
+       "out of order"},
+      {"<answer2>b</answer2><confidence2>0</confidence2><answer1>a1</answer1><confidence1>1</confidence1>",
+       "out of order"},
+      {"<answer1>a1</answer1><confidence1>1</confidence1><answer2> </answer2><confidence2>0</confidence2>",
+       "answer 2 is empty"},
       {"<answer1>a1</answer1><confidence1>1</confidence1><answer2>b</answer2>", "no <confidence2>"},
-      {"<answer1>a1</answer1><confidence1>1.01</confidence1><answer2>b</answer2><confidence2>0</confidence2>", "confidence 1 is no number"},
-      {"<answer1>a1</answer1><confidence1>1</confidence1><answer2>b</answer2><confidence2>0</confidence2><answer3>c</answer3>", "beyond"},
-      {"<answer1>a1</answer1><answer1>x</answer1><confidence1>1</confidence1><answer2>b</answer2><confidence2>0</confidence2>", "repeated"},
+      {"<answer1>a1</answer1><confidence1>1.01</confidence1><answer2>b</answer2><confidence2>0</confidence2>",
+       "confidence 1 is no number"},
+      {"<answer1>a1</answer1><confidence1>1</confidence1><answer2>b</answer2><confidence2>0</confidence2><answer3>c</"
+       "answer3>",
+       "beyond"},
+      {"<answer1>a1</answer1><answer1>x</answer1><confidence1>1</confidence1><answer2>b</answer2><confidence2>0</"
+       "confidence2>",
+       "repeated"},
       {"<Answer1>a1</Answer1><confidence1>1</confidence1>", "no <answer1>"},
   };
   for (const auto& [text, problem] : cases) {
@@ -60,13 +72,18 @@ TEST_CASE("what breaks a compact set, and how it is told") {
 
 TEST_CASE("think formats read after the last closing think tag") {
   const std::string think = "<think>maybe <answer1>draft</answer1></think>";
-  const std::string body = "<answer1>x</answer1><confidence1>0.5</confidence1><answer2>y</answer2><confidence2>0.5</confidence2>";
+  const std::string
+      body = "<answer1>x</answer1><confidence1>0.5</confidence1><answer2>y</answer2><confidence2>0.5</confidence2>";
   CHECK(parse("multi_answer_no_analysis", think + body, 2).format_ok);
   CHECK(parse("multi_answer_no_analysis", think + body, 2).answers[0].text == "x");
   CHECK_FALSE(parse("multi_answer", think + body, 2).format_ok);
   CHECK(parse("multi_answer", think + body + "<analysis></analysis>", 2).format_ok);
   // Split layout: order does not matter there.
-  CHECK(parse("multi_answer_no_analysis", "<think>t</think><confidence2>0</confidence2><answer2>y</answer2><answer1>x</answer1><confidence1>1</confidence1>", 2).format_ok);
+  CHECK(parse("multi_answer_no_analysis",
+              "<think>t</think><confidence2>0</confidence2><answer2>y</answer2><answer1>x</answer1><confidence1>1</"
+              "confidence1>",
+              2)
+            .format_ok);
   CHECK_FALSE(parse("multi_answer_no_analysis", body, 2).format_ok);
   CHECK_FALSE(parse("multi_answer_no_analysis", "<think> </think>" + body, 2).format_ok);
   CHECK_FALSE(parse("multi_answer_no_analysis", body + "<think>late</think>", 2).format_ok);
@@ -77,7 +94,9 @@ TEST_CASE("RLVR sets are in order; formats of one answer take the last plain blo
   CHECK(parse("multi_answer_rlvr", "<think>t</think><answer1>x</answer1><answer2>y</answer2>", 2).format_ok);
   CHECK_FALSE(parse("multi_answer_rlvr", "<think>t</think><answer2>y</answer2><answer1>x</answer1>", 2).format_ok);
   const AnswerSet one = parse("rlcr_single_answer",
-                              "<think>t</think><answer>x</answer><answer>y</answer><analysis>z</analysis><confidence>2</confidence><confidence>0.5</confidence>", 7);
+                              "<think>t</think><answer>x</answer><answer>y</answer><analysis>z</"
+                              "analysis><confidence>2</confidence><confidence>0.5</confidence>",
+                              7);
   REQUIRE(one.format_ok);
   REQUIRE(one.answers.size() == 1);
   CHECK(one.answers[0].text == "y");
@@ -88,7 +107,8 @@ TEST_CASE("RLVR sets are in order; formats of one answer take the last plain blo
 }
 
 TEST_CASE("a set of one may use numbered or plain tags in think formats") {
-  CHECK(parse("multi_answer_no_analysis", "<think>t</think><answer1>x</answer1><confidence1>1</confidence1>", 1).format_ok);
+  CHECK(parse("multi_answer_no_analysis", "<think>t</think><answer1>x</answer1><confidence1>1</confidence1>", 1)
+            .format_ok);
   CHECK(parse("multi_answer_no_analysis", "<think>t</think><answer>x</answer><confidence>1</confidence>", 1).format_ok);
   CHECK_FALSE(parse("compact", "<answer>x</answer><confidence>1</confidence>", 1).format_ok);
 }
@@ -101,7 +121,8 @@ TEST_CASE("names: any case, unknown ones list what there is; k is at least 1") {
 }
 
 TEST_CASE("what render writes, parse reads back") {
-  const std::vector<StatedAnswer> answers = {{"ice cream", 0.35}, {"caf\u00e9 \u2603", 1.0}, {"<b>&", 1e-7}, {"4", 0}, {"five", 0.1}};
+  const std::vector<StatedAnswer> answers = {
+      {"ice cream", 0.35}, {"caf\u00e9 \u2603", 1.0}, {"<b>&", 1e-7}, {"4", 0}, {"five", 0.1}};
   for (const std::string& name : answer_format_names()) {
     const auto format = make_answer_format(name);
     for (size_t k = 1; k <= (format->single() ? 1 : answers.size()); ++k) {
@@ -135,9 +156,11 @@ TEST_CASE("instructions name the tags and the number of answers") {
     CHECK(text.size() < 250);
   }
   CHECK(make_answer_format("compact")->instruction(3) ==
-        "Give 3 different answers. Write each as <answer1>answer</answer1><confidence1>probability that it is correct, 0 to "
+        "Give 3 different answers. Write each as <answer1>answer</answer1><confidence1>probability that it is correct, "
+        "0 to "
         "1</confidence1>, numbered 1 to 3, and nothing else.");
-  const auto prompt = render_prompt({{"system", "s"}, {"user", "Name 2 birds."}}, *make_answer_format("compact_rlvr"), 2);
+  const auto prompt = render_prompt({{"system", "s"}, {"user", "Name 2 birds."}}, *make_answer_format("compact_rlvr"),
+                                    2);
   REQUIRE(prompt.size() == 2);
   CHECK_THAT(prompt[1].content, Catch::StartsWith("Name 2 birds. Give 2 different answers."));
 }
@@ -165,7 +188,9 @@ TEST_CASE("a batch of sets as tensors") {
   Example example;
   example.gold = {{"cat", {"kitty"}, 3}, {"dog", {}, 1}};
   Example other;
-  const std::string text = "<answer1>Kitty</answer1><confidence1>0.5</confidence1><answer2>cat</answer2><confidence2>7</confidence2><answer4>...</answer4>";
+  const std::string text =
+      "<answer1>Kitty</answer1><confidence1>0.5</confidence1><answer2>cat</answer2><confidence2>7</"
+      "confidence2><answer4>...</answer4>";
   const CompletionView views[] = {{&example, text, {}, 4}, {&other, "<answer1>dog</answer1>", {}, 2}};
   const AnswerBatch batch = build_answer_batch(views, *make_answer_format("compact"), *make_matcher("alias"), nullptr);
   REQUIRE(batch.rows == 2);
@@ -188,14 +213,17 @@ TEST_CASE("answer spans over token ids are byte-exact, whatever the tokens") {
   write_tiny_model_files(dir);
   const Tokenizer tokenizer = Tokenizer::load(dir);
   std::filesystem::remove_all(dir);
-  const std::string text = "Oh: <answer1>caf\u00e9</answer1><confidence1>0.5</confidence1> <answer2>dog</answer2><confidence2>1</confidence2>";
+  const std::string text =
+      "Oh: <answer1>caf\u00e9</answer1><confidence1>0.5</confidence1> "
+      "<answer2>dog</answer2><confidence2>1</confidence2>";
   std::vector<TokenId> ids = tokenizer.encode(text);
   const auto end = tokenizer.id_of("<|im_end|>");
   REQUIRE(end.has_value());
   ids.push_back(*end);  // special tokens are not part of the text
   Example example;
   const CompletionView view{&example, text, ids, 2};
-  const AnswerBatch batch = build_answer_batch({&view, 1}, *make_answer_format("compact"), *make_matcher("alias"), &tokenizer);
+  const AnswerBatch batch = build_answer_batch({&view, 1}, *make_answer_format("compact"), *make_matcher("alias"),
+                                               &tokenizer);
   const auto covered = [&](const Tensor& spans, int64_t slot) {
     const auto begin = static_cast<size_t>(spans[0][slot][0].item<int64_t>());
     const auto stop = static_cast<size_t>(spans[0][slot][1].item<int64_t>());

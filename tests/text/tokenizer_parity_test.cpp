@@ -58,8 +58,7 @@ class Reader {
  private:
   // Not a REQUIRE: there are millions of calls.
   const char* take(size_t size) {
-    if (size > bytes_.size() - at_)
-      throw std::runtime_error("a file of the parity script is cut short");
+    if (size > bytes_.size() - at_) throw std::runtime_error("a file of the parity script is cut short");
     at_ += size;
     return bytes_.data() + (at_ - size);
   }
@@ -79,8 +78,7 @@ const fs::path& expected_dir() {
     REQUIRE(home != nullptr);
     const fs::path out = fs::current_path() / "tokenizer_parity";
     fs::remove_all(out);
-    std::string command = std::string(python) + " " + source +
-                          "/tests/parity/tokenizer_parity.py " + out.string();
+    std::string command = std::string(python) + " " + source + "/tests/parity/tokenizer_parity.py " + out.string();
     const fs::path model = fs::path(home) / "models" / "SmolLM2-135M-Instruct";
     if (fs::exists(model / "tokenizer.json")) {
       command.append(" ").append(model.string());
@@ -94,9 +92,7 @@ const fs::path& expected_dir() {
 }
 
 std::string shown(const std::vector<TokenId>& ids) { return Json(ids).dump(); }
-std::string shown(const std::string& text) {
-  return Json(text).dump(-1, ' ', true, Json::error_handler_t::replace);
-}
+std::string shown(const std::string& text) { return Json(text).dump(-1, ' ', true, Json::error_handler_t::replace); }
 
 std::string stream(const Tokenizer& tokenizer, const std::vector<TokenId>& ids) {
   plural::StreamingDecoder decoder(tokenizer);
@@ -131,14 +127,12 @@ TEST_CASE("ids equal those of the tokenizers library") {
       const bool same = got == wanted;
       // Decoding gives the text back wherever nothing was normalised, added or lost.
       const std::string text = plural::replace_invalid_utf8(lines[i]);
-      const bool lossless = !family["lossless"].get<bool>() || i % kSpecialEvery == 0 ||
-                            tokenizer.decode(got) == text;
+      const bool lossless = !family["lossless"].get<bool>() || i % kSpecialEvery == 0 || tokenizer.decode(got) == text;
       const bool streams = stream(tokenizer, got) == tokenizer.decode(got);
       if (same && lossless && streams) continue;
       if (++wrong > 3) continue;
-      report << "\nline " << i << ": " << shown(text) << "\n  expected " << shown(wanted)
-             << "\n  found    " << shown(got)
-             << (lossless ? "" : "\n  decoding does not give the text back")
+      report << "\nline " << i << ": " << shown(text) << "\n  expected " << shown(wanted) << "\n  found    "
+             << shown(got) << (lossless ? "" : "\n  decoding does not give the text back")
              << (streams ? "" : "\n  streaming differs");
     }
     INFO(report.str());
@@ -159,8 +153,7 @@ TEST_CASE("decoding equals the tokenizers library for any ids") {
       // The library gives text, so broken UTF-8 is replaced there; ours keeps the bytes.
       const std::string got = tokenizer.decode(ids);
       if (plural::replace_invalid_utf8(got) == wanted && stream(tokenizer, ids) == got) continue;
-      FAIL("ids " << shown(ids) << "\n  expected " << shown(wanted) << "\n  found    "
-                  << shown(got));
+      FAIL("ids " << shown(ids) << "\n  expected " << shown(wanted) << "\n  found    " << shown(got));
     }
   }
 }
@@ -176,14 +169,12 @@ TEST_CASE("conversations are rendered as apply_chat_template does") {
     if (loaded == tokenizers.end()) loaded = tokenizers.emplace(dir, Tokenizer::load(dir)).first;
     const Tokenizer& tokenizer = loaded->second;
     std::vector<Message> messages;
-    for (const Json& message : chat["messages"])
-      messages.push_back({message["role"], message["content"]});
+    for (const Json& message : chat["messages"]) messages.push_back({message["role"], message["content"]});
     const bool prompt = chat["add_generation_prompt"];
     if (chat["text"].is_null()) {
       CHECK_THROWS_AS(tokenizer.render_chat(messages, prompt), plural::InputError);
     } else {
-      CHECK(shown(tokenizer.render_chat(messages, prompt)) ==
-            shown(chat["text"].get<std::string>()));
+      CHECK(shown(tokenizer.render_chat(messages, prompt)) == shown(chat["text"].get<std::string>()));
       CHECK(tokenizer.encode_chat(messages, prompt) == chat["ids"].get<std::vector<TokenId>>());
     }
   }

@@ -58,23 +58,15 @@ Json tiny() {
   vocab["bc"] = 257;
   vocab["abc"] = 258;
   vocab["Ġab"] = 259;
-  return {
-      {"version", "1.0"},
-      {"normalizer", nullptr},
-      {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", true}}},
-      {"post_processor", nullptr},
-      {"decoder", {{"type", "ByteLevel"}}},
-      {"model",
-       {{"type", "BPE"},
-        {"vocab", vocab},
-        {"merges", Json::array({"b c", "a b", "a bc", "Ġ ab"})}}},
-      {"added_tokens",
-       {{{"id", 260}, {"content", "<end>"}, {"special", true}},
-        {{"id", 261},
-         {"content", "<note>"},
-         {"special", false},
-         {"lstrip", true},
-         {"normalized", false}}}}};
+  return {{"version", "1.0"},
+          {"normalizer", nullptr},
+          {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", true}}},
+          {"post_processor", nullptr},
+          {"decoder", {{"type", "ByteLevel"}}},
+          {"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", Json::array({"b c", "a b", "a bc", "Ġ ab"})}}},
+          {"added_tokens",
+           {{{"id", 260}, {"content", "<end>"}, {"special", true}},
+            {{"id", 261}, {"content", "<note>"}, {"special", false}, {"lstrip", true}, {"normalized", false}}}}};
 }
 
 Tokenizer load(const Json& tokenizer, const Json& config = nullptr) {
@@ -104,8 +96,7 @@ TEST_CASE("merges apply by rank, leftmost first") {
 }
 
 TEST_CASE("special and added tokens are found in text") {
-  const Tokenizer tokenizer = load(tiny(),
-                                   {{"eos_token", "<end>"}, {"bos_token", {{"content", "<end>"}}}});
+  const Tokenizer tokenizer = load(tiny(), {{"eos_token", "<end>"}, {"bos_token", {{"content", "<end>"}}}});
   CHECK(tokenizer.encode("ab<end>c") == Ids{256, 260, 'c'});
   CHECK(tokenizer.encode("a  <note> b") == Ids{'a', 261, 32, 'b'});  // lstrip takes the spaces
   CHECK(tokenizer.encode("<en") == Ids{'<', 'e', 'n'});
@@ -175,22 +166,19 @@ TEST_CASE("the scanners follow their patterns") {
         Words{"I", "'ll", " pay", " 12", "€", " ", " now", "\n", "\n", "OK", " "});
   CHECK(split(*gpt2, "'LL") == Words{"'", "LL"});
   const auto llama3 = plural::make_known_scanner(plural::kLlama3Pattern);
-  CHECK(split(*llama3, "I'LL 12345 (x)!\n\n y") ==
-        Words{"I", "'LL", " ", "123", "45", " (", "x", ")!\n\n", " y"});
+  CHECK(split(*llama3, "I'LL 12345 (x)!\n\n y") == Words{"I", "'LL", " ", "123", "45", " (", "x", ")!\n\n", " y"});
   CHECK(split(*llama3, "a \n \n  b") == Words{"a", " \n \n", " ", " b"});
   const auto qwen2 = plural::make_known_scanner(plural::kQwen2Pattern);
   CHECK(split(*qwen2, "a 123") == Words{"a", " ", "1", "2", "3"});
 }
 
 TEST_CASE("the scanners equal Oniguruma on random text") {
-  const std::vector<std::string> parts = {
-      "a", "Z", "é",  "ſ",      "1",      "²",      " ", "  ", "\n", "\r", "\t",   "'", "'s", "'LL",
-      "!", "…", "中", "\u0301", "\u3000", "\u0085", "😀", "Ⅻ",  "x",  "'ſ", "\r\n", "_", "½",  "ö"};
-  for (const char* pattern :
-       {plural::kGpt2Pattern, plural::kLlama3Pattern, plural::kQwen2Pattern}) {
+  const std::vector<std::string> parts = {"a",  "Z", "é",  "ſ",   "1",    "²", " ",  "  ",     "\n",     "\r",
+                                          "\t", "'", "'s", "'LL", "!",    "…", "中", "\u0301", "\u3000", "\u0085",
+                                          "😀",  "Ⅻ", "x",  "'ſ",  "\r\n", "_", "½",  "ö"};
+  for (const char* pattern : {plural::kGpt2Pattern, plural::kLlama3Pattern, plural::kQwen2Pattern}) {
     const auto scanner = plural::make_known_scanner(pattern);
-    const auto reference = plural::make_split_oniguruma(pattern, plural::SplitBehavior::kIsolated,
-                                                        false);
+    const auto reference = plural::make_split_oniguruma(pattern, plural::SplitBehavior::kIsolated, false);
     uint32_t state = 12345;
     for (int round = 0; round < 3000; ++round) {
       std::string text;
@@ -230,8 +218,7 @@ TEST_CASE("special tokens are added on request") {
   Json json = tiny();
   json["post_processor"] = {
       {"type", "TemplateProcessing"},
-      {"single",
-       {{{"SpecialToken", {{"id", "<end>"}, {"type_id", 0}}}}, {{"Sequence", {{"id", "A"}}}}}},
+      {"single", {{{"SpecialToken", {{"id", "<end>"}, {"type_id", 0}}}}, {{"Sequence", {{"id", "A"}}}}}},
       {"special_tokens", {{"<end>", {{"id", "<end>"}, {"ids", {260}}}}}}};
   const Tokenizer tokenizer = load(json);
   CHECK(tokenizer.encode("ab", true) == Ids{260, 256});
@@ -286,44 +273,36 @@ TEST_CASE("what is not supported is refused by name") {
     json[Json::json_pointer(pointer)] = value;
     return error_of(json);
   };
-  CHECK_THAT(with("/pre_tokenizer", {{"type", "Metaspace"}}),
-             Contains("tokenizer.json") && Contains("`pre_tokenizer.type`") &&
-                 Contains("Metaspace") && Contains("Digits"));
+  CHECK_THAT(with("/pre_tokenizer", {{"type", "Metaspace"}}), Contains("tokenizer.json") &&
+                                                                  Contains("`pre_tokenizer.type`") &&
+                                                                  Contains("Metaspace") && Contains("Digits"));
   CHECK_THAT(with("/pre_tokenizer", nullptr), Contains("`pre_tokenizer`") && Contains("ByteLevel"));
   CHECK_THAT(with("/pre_tokenizer", {{"type", "Digits"}}), Contains("ByteLevel"));
-  CHECK_THAT(with("/pre_tokenizer",
-                  {{"type", "Split"}, {"pattern", {{"Regex", "("}}}, {"behavior", "Isolated"}}),
+  CHECK_THAT(with("/pre_tokenizer", {{"type", "Split"}, {"pattern", {{"Regex", "("}}}, {"behavior", "Isolated"}}),
              Contains("`pre_tokenizer.pattern`") && Contains("regular expression"));
-  CHECK_THAT(with("/normalizer", {{"type", "Lowercase"}}),
-             Contains("`normalizer.type`") && Contains("NFC"));
+  CHECK_THAT(with("/normalizer", {{"type", "Lowercase"}}), Contains("`normalizer.type`") && Contains("NFC"));
   CHECK_THAT(with("/model/type", "Unigram"), Contains("`model.type`") && Contains("BPE"));
   CHECK_THAT(with("/model/byte_fallback", true), Contains("`model.byte_fallback`"));
   CHECK_THAT(with("/model/vocab/ab", 257), Contains("`model.vocab`") && Contains("257"));
   CHECK_THAT(with("/model/vocab/ab", -3), Contains("`model.vocab`") && Contains("-3"));
   CHECK_THAT(with("/model/merges/0", "b"), Contains("`model.merges[0]`"));
-  CHECK_THAT(with("/model/merges/0", Json::array({"q", "z"})),
-             Contains("`model.merges[0]`") && Contains("qz"));
+  CHECK_THAT(with("/model/merges/0", Json::array({"q", "z"})), Contains("`model.merges[0]`") && Contains("qz"));
   CHECK_THAT(with("/decoder/type", "Metaspace"), Contains("`decoder.type`"));
-  CHECK_THAT(with("/post_processor", {{"type", "BertProcessing"}}),
-             Contains("`post_processor.type`"));
+  CHECK_THAT(with("/post_processor", {{"type", "BertProcessing"}}), Contains("`post_processor.type`"));
   CHECK_THAT(with("/added_tokens/0/id", "x"), Contains("`added_tokens[0].id`"));
   CHECK_THAT(error_of(nullptr), Contains("tokenizer.json") && Contains("no such file"));
-  CHECK_THAT(error_of(tiny(), {{"eos_token", 3}}),
-             Contains("tokenizer_config.json") && Contains("`eos_token`"));
-  CHECK_THAT(error_of(tiny(), {{"chat_format", "x"}}),
-             Contains("`chat_format`") && Contains("smollm2"));
+  CHECK_THAT(error_of(tiny(), {{"eos_token", 3}}), Contains("tokenizer_config.json") && Contains("`eos_token`"));
+  CHECK_THAT(error_of(tiny(), {{"chat_format", "x"}}), Contains("`chat_format`") && Contains("smollm2"));
 
   const ModelDir dir(tiny());
   std::ofstream(dir.path / "tokenizer.json") << "{\"model\": ";
-  CHECK_THROWS_WITH(Tokenizer::load(dir.path),
-                    Contains("tokenizer.json") && Contains("not valid JSON"));
+  CHECK_THROWS_WITH(Tokenizer::load(dir.path), Contains("tokenizer.json") && Contains("not valid JSON"));
 }
 
 TEST_CASE("a chat template that is missing or unknown says what to set") {
   const std::vector<Message> chat = {{"user", "hi"}};
-  CHECK_THROWS_WITH(load(tiny()).render_chat(chat), Contains("no chat template") &&
-                                                        Contains("\"chat_format\"") &&
-                                                        Contains("qwen3"));
+  CHECK_THROWS_WITH(load(tiny()).render_chat(chat),
+                    Contains("no chat template") && Contains("\"chat_format\"") && Contains("qwen3"));
   CHECK_THROWS_WITH(load(tiny(), {{"chat_template", "{{ x }}"}}).render_chat(chat),
                     Contains("not one that plural knows") && Contains("\"chat_format\""));
   const Tokenizer set = load(tiny(), {{"chat_template", "{{ x }}"}, {"chat_format", "chatml"}});

@@ -64,16 +64,12 @@ Outcome update(const std::filesystem::path& dir, const Rows& rows, const std::ve
   const std::vector<float> sampler(64, -5.f);
   std::vector<UpdateRow> batch;
   for (size_t r : order)
-    batch.push_back({{rows.prompts[r], rows.completions[r]},
-                     std::span(sampler).first(rows.completions[r].size()),
-                     advantage[r]});
+    batch.push_back(
+        {{rows.prompts[r], rows.completions[r]}, std::span(sampler).first(rows.completions[r].size()), advantage[r]});
   Outcome outcome;
-  outcome.metrics = update_policy({*policy, reference.get(), *objective, optimizer}, batch,
-                                  {.passes = passes,
-                                   .max_batch_tokens = budget,
-                                   .max_new_tokens = 20,
-                                   .temperature = .8,
-                                   .learning_rate = 1e-3});
+  outcome.metrics = update_policy(
+      {*policy, reference.get(), *objective, optimizer}, batch,
+      {.passes = passes, .max_batch_tokens = budget, .max_new_tokens = 20, .temperature = .8, .learning_rate = 1e-3});
   for (const auto& [name, value] : optimizer.state())
     if (name.ends_with(".exp_avg")) outcome.gradients.emplace_back(name, value / (1 - options.beta1));
   return outcome;

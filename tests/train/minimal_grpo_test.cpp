@@ -37,7 +37,8 @@ TEST_CASE("minimal_grpo takes two steps on a tiny model") {
   write_tiny_model_files(dir.path() / "model", 32, 4096);  // its tokenizer
   dir.write("data.jsonl",
             "{\"id\": \"1\", \"prompt\": \"Name fruits.\", \"gold\": [\"apple\", \"pear\"]}\n"
-            "{\"id\": \"2\", \"prompt\": \"Name cats.\", \"gold\": [{\"answer\": \"lion\", \"aliases\": [], \"weight\": 2}]}\n");
+            "{\"id\": \"2\", \"prompt\": \"Name cats.\", \"gold\": [{\"answer\": \"lion\", \"aliases\": [], "
+            "\"weight\": 2}]}\n");
   const Ran ran = run_example((dir / "model").string() + " " + (dir / "data.jsonl").string() + " 2");
   INFO(ran.out);
   CHECK(ran.code == 0);

@@ -86,13 +86,32 @@ TEST_CASE("a step reports every metric and every row") {
   Run run(world, 1, small_options());
   const StepReport report = run.trainer.step();
   CHECK(report.step == 1);
-  for (const char* name :
-       {"loss", "reward/total/mean", "reward/early_letters/mean", "answers/format_rate", "answers/coverage",
-        "answers/unique", "rollout/tokens", "rollout/length_mean", "rollout/truncated", "rollout/surprisal",
-        "policy/entropy", "policy/ratio", "policy/clip_low", "policy/clip_high", "policy/kl_old",
-        "policy/sampler_trainer_diff", "policy/trained_tokens", "optim/grad_norm", "optim/learning_rate",
-        "optim/skipped", "optim/updates", "advantage/equal_groups", "time/generate_s", "time/update_s", "time/step_s",
-        "rate/tokens_per_s"}) {
+  for (const char* name : {"loss",
+                           "reward/total/mean",
+                           "reward/early_letters/mean",
+                           "answers/format_rate",
+                           "answers/coverage",
+                           "answers/unique",
+                           "rollout/tokens",
+                           "rollout/length_mean",
+                           "rollout/truncated",
+                           "rollout/surprisal",
+                           "policy/entropy",
+                           "policy/ratio",
+                           "policy/clip_low",
+                           "policy/clip_high",
+                           "policy/kl_old",
+                           "policy/sampler_trainer_diff",
+                           "policy/trained_tokens",
+                           "optim/grad_norm",
+                           "optim/learning_rate",
+                           "optim/skipped",
+                           "optim/updates",
+                           "advantage/equal_groups",
+                           "time/generate_s",
+                           "time/update_s",
+                           "time/step_s",
+                           "rate/tokens_per_s"}) {
     INFO(name);
     REQUIRE(report.metrics.count(name) == 1);
     CHECK(std::isfinite(report.metrics.at(name)));

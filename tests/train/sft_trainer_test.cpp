@@ -51,7 +51,8 @@ TEST_CASE("one step's loss and gradients equal those of transformers") {
       rows.push_back({{"prompt", world.tokenizer.encode_chat(example.prompt)}, {"target", target}});
     }
   std::ofstream(dir / "rows.json") << rows.dump();
-  const auto golden = run_parity_script("train_parity.py", "'" + dir.path().string() + "' '" + (dir / "rows.json").string() + "'");
+  const auto golden = run_parity_script("train_parity.py",
+                                        "'" + dir.path().string() + "' '" + (dir / "rows.json").string() + "'");
 
   const StepReport report = run.trainer.step();
   CHECK(report.metrics.at("sft/rows") == 10);
@@ -158,5 +159,6 @@ TEST_CASE("targets are drawn by weight without replacement") {
   RandomStream stream(1, RandomPurpose::kTargets);
   CHECK(draw_gold_answers(example, 9, confidences, stream).size() == 3);
   RandomStream one(5, RandomPurpose::kTargets), same(5, RandomPurpose::kTargets);
-  CHECK(draw_gold_answers(example, 3, confidences, one)[0].text == draw_gold_answers(example, 3, confidences, same)[0].text);
+  CHECK(draw_gold_answers(example, 3, confidences, one)[0].text ==
+        draw_gold_answers(example, 3, confidences, same)[0].text);
 }

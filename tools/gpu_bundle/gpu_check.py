@@ -142,7 +142,7 @@ def bench_arguments(model, dtype, quick):
     return {
         "model_bench": [model, dtype, "cuda", repeats],
         "generate_bench": [model, prompts, dtype, "cuda", samples, tokens, repeats],
-        "train_step_bench": [model, prompts, samples, tokens, repeats, dtype, "cuda"],
+        "train_step_bench": [model, prompts, dtype, "cuda", samples, tokens, repeats],
     }
 
 

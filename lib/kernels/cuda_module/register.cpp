@@ -16,7 +16,8 @@ void* use_device(int index) {
 
 }  // namespace
 
-extern "C" __attribute__((visibility("default"))) int plural_register_cuda_kernels(plural::kernels::CudaKernels* table) {
+extern "C" __attribute__((visibility("default"))) int plural_register_cuda_kernels(
+    plural::kernels::CudaKernels* table) {
   const int gpus = c10::cuda::device_count();  // 0, not an exception, without a driver
   if (gpus > 0) {
     table->decode_attention = plural::kernels::decode_attention_cuda;

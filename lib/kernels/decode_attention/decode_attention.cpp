@@ -14,9 +14,9 @@ namespace plural::kernels {
 namespace {
 
 void check_cache(const char* name, const Tensor& tensor, const Tensor& query, int64_t kv_heads) {
-  PLURAL_CHECK(tensor.scalar_type() == query.scalar_type() && tensor.device() == query.device() &&
-                   tensor.is_contiguous(),
-               fmt::format("decode_attention: {} must be contiguous and have the query's dtype and device", name));
+  PLURAL_CHECK(
+      tensor.scalar_type() == query.scalar_type() && tensor.device() == query.device() && tensor.is_contiguous(),
+      fmt::format("decode_attention: {} must be contiguous and have the query's dtype and device", name));
   PLURAL_CHECK(tensor.size(-1) == query.size(2) && tensor.size(-3) == kv_heads,
                fmt::format("decode_attention: {} has {} heads of size {}; expected {} of {}", name, tensor.size(-3),
                            tensor.size(-1), kv_heads, query.size(2)));
@@ -41,12 +41,12 @@ void check(const DecodeAttentionInput& in) {
   PLURAL_CHECK(static_cast<int64_t>(in.rows.size()) == in.query.size(0),
                fmt::format("decode_attention: {} rows for {} queries", in.rows.size(), in.query.size(0)));
   for (const DecodeRow& row : in.rows) {
-    PLURAL_CHECK(row.slot >= 0 && row.slot < in.own_keys.size(0) && row.own_length >= 1 &&
-                     row.own_length <= in.own_keys.size(2) && row.prefix >= 0 &&
-                     row.prefix < static_cast<int64_t>(in.prefix_keys.size()),
-                 fmt::format("decode_attention: slot {} of {}, own length {} of {}, prefix {} of {}", row.slot,
-                             in.own_keys.size(0), row.own_length, in.own_keys.size(2), row.prefix,
-                             in.prefix_keys.size()));
+    PLURAL_CHECK(
+        row.slot >= 0 && row.slot < in.own_keys.size(0) && row.own_length >= 1 &&
+            row.own_length <= in.own_keys.size(2) && row.prefix >= 0 &&
+            row.prefix < static_cast<int64_t>(in.prefix_keys.size()),
+        fmt::format("decode_attention: slot {} of {}, own length {} of {}, prefix {} of {}", row.slot,
+                    in.own_keys.size(0), row.own_length, in.own_keys.size(2), row.prefix, in.prefix_keys.size()));
   }
   PLURAL_CHECK(in.window >= 0, "decode_attention: window is 0 (off) or more");
 }

@@ -20,14 +20,14 @@ struct DecodeRow {
 
 /// Inputs of decode_attention. H is a multiple of Hkv: query head h reads head h / (H / Hkv).
 struct DecodeAttentionInput {
-  Tensor query;       ///< [R, H, D] contiguous; float32, bfloat16 or float64
-  Tensor own_keys;    ///< [max_rows, Hkv, capacity, D] contiguous, the query's dtype and device
-  Tensor own_values;  ///< like own_keys
+  Tensor query;                           ///< [R, H, D] contiguous; float32, bfloat16 or float64
+  Tensor own_keys;                        ///< [max_rows, Hkv, capacity, D] contiguous, the query's dtype and device
+  Tensor own_values;                      ///< like own_keys
   std::span<const Tensor> prefix_keys;    ///< each [Hkv, S, D] contiguous; S may be 0 and differ
   std::span<const Tensor> prefix_values;  ///< like prefix_keys, one for one
   std::span<const DecodeRow> rows;        ///< R, on the host
-  double scale = 1.0;      ///< multiplies query . key, usually 1 / sqrt(D)
-  int64_t window = 0;      ///< each row sees its last `window` tokens, its own included; 0 = all
+  double scale = 1.0;                     ///< multiplies query . key, usually 1 / sqrt(D)
+  int64_t window = 0;                     ///< each row sees its last `window` tokens, its own included; 0 = all
 };
 
 /// softmax(scale * q k^T) v over the row's prefix followed by its own tokens: [R, H, D] in the query's dtype;

@@ -173,7 +173,8 @@ HWY_INLINE void mix_values(const float* weight, int64_t weight_stride, const T* 
   for (; x + lanes <= size; x += lanes) add_values<Q, 1>(weight, weight_stride, values + x, n, size, out + x);
   for (; x < size; ++x) {
     for (int i = 0; i < Q; ++i) {
-      for (int64_t j = 0; j < n; ++j) out[i * size + x] += weight[i * weight_stride + j] * to_float(values[j * size + x]);
+      for (int64_t j = 0; j < n; ++j)
+        out[i * size + x] += weight[i * weight_stride + j] * to_float(values[j * size + x]);
     }
   }
 }
@@ -235,7 +236,8 @@ void attend(const DecodeAttentionParams& p, RowRange range, int64_t kv) {
   const auto* prefix_keys = static_cast<const T*>(p.rows[range.begin].prefix_keys) + kv * prefix * size;
   const auto* prefix_values = static_cast<const T*>(p.rows[range.begin].prefix_values) + kv * prefix * size;
   for_blocks(queries, [&](auto block, int64_t i) {
-    dot_keys<block()>(q + i * size, prefix_keys + begin * size, prefix - begin, size, score + i * stride + begin, stride);
+    dot_keys<block()>(q + i * size, prefix_keys + begin * size, prefix - begin, size, score + i * stride + begin,
+                      stride);
   });
   for (int64_t r = 0; r < rows; ++r) {
     const DecodeAttentionRow& row = p.rows[range.begin + r];
@@ -288,7 +290,7 @@ void decode_attention_cpu(const DecodeAttentionParams& params) {
   }
   const std::vector<RowRange> ranges = cut_rows(params);
   const auto attend = params.type == ElementType::kFloat32 ? HWY_DYNAMIC_DISPATCH(attend_floats)
-                                                            : HWY_DYNAMIC_DISPATCH(attend_bfloats);
+                                                           : HWY_DYNAMIC_DISPATCH(attend_bfloats);
   const auto units = static_cast<int64_t>(ranges.size()) * params.kv_heads;
   at::parallel_for(0, units, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) attend(params, ranges[i / params.kv_heads], i % params.kv_heads);

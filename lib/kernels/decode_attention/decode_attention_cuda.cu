@@ -13,7 +13,7 @@ namespace plural::kernels {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kTile = 64;        // keys a round
+constexpr int kTile = 64;  // keys a round
 constexpr int kRowsPerLaunch = 256;
 
 // The rows travel as a kernel parameter (they change every step): no copy, no synchronisation.
@@ -70,7 +70,9 @@ __global__ void __launch_bounds__(kThreads)
   const T* shared_values = static_cast<const T*>(row.prefix_values) + int64_t{kv} * prefix * size;
   const int64_t own = (int64_t{row.slot} * shape.kv_heads + kv) * shape.capacity * size;
   const int64_t place = (int64_t{blockIdx.x} * shape.heads + int64_t{kv} * heads) * size;
-  const auto key_at = [&](int j) { return j < prefix ? shared_keys + int64_t{j} * size : own_keys + own + int64_t{j - prefix} * size; };
+  const auto key_at = [&](int j) {
+    return j < prefix ? shared_keys + int64_t{j} * size : own_keys + own + int64_t{j - prefix} * size;
+  };
   const auto value_at = [&](int j) {
     return j < prefix ? shared_values + int64_t{j} * size : own_values + own + int64_t{j - prefix} * size;
   };
@@ -103,7 +105,8 @@ __global__ void __launch_bounds__(kThreads)
     for (int h = warp; h < heads; h += warps) {
       A largest = top[h];
       for (int j = lane; j < count; j += 32) largest = max(largest, score[h * kTile + j]);
-      for (int offset = 16; offset > 0; offset /= 2) largest = max(largest, __shfl_xor_sync(0xFFFFFFFFu, largest, offset));
+      for (int offset = 16; offset > 0; offset /= 2)
+        largest = max(largest, __shfl_xor_sync(0xFFFFFFFFu, largest, offset));
       A part = 0;
       for (int j = lane; j < count; j += 32) {
         const A weight = exponential(score[h * kTile + j] - largest);
@@ -137,12 +140,12 @@ void launch(const DecodeAttentionParams& p) {
   const int64_t heads = p.heads / p.kv_heads;
   const size_t shared = sizeof(A) * heads * (2 * p.head_size + kTile + 2);
   if (shared > 48 * 1024) {
-    check_cuda(cudaFuncSetAttribute(attend<T, A>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)),
-               "decode_attention: shared memory for the heads of one key head");
+    check_cuda(
+        cudaFuncSetAttribute(attend<T, A>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)),
+        "decode_attention: shared memory for the heads of one key head");
   }
   const Shape shape{static_cast<int>(p.heads), static_cast<int>(p.kv_heads), static_cast<int>(p.head_size),
-                    static_cast<int>(p.capacity),
-                    static_cast<int>(std::min<int64_t>(p.window, 1 << 30))};
+                    static_cast<int>(p.capacity), static_cast<int>(std::min<int64_t>(p.window, 1 << 30))};
   const auto stream = static_cast<cudaStream_t>(p.stream);
   const int64_t row_size = p.heads * p.head_size;
   for (int64_t begin = 0; begin < p.row_count; begin += kRowsPerLaunch) {
@@ -152,7 +155,8 @@ void launch(const DecodeAttentionParams& p) {
     const dim3 grid(static_cast<unsigned>(count), static_cast<unsigned>(p.kv_heads));
     attend<T, A><<<grid, kThreads, shared, stream>>>(
         static_cast<const T*>(p.query) + begin * row_size, static_cast<const T*>(p.own_keys),
-        static_cast<const T*>(p.own_values), static_cast<T*>(p.out) + begin * row_size, shape, static_cast<A>(p.scale), rows);
+        static_cast<const T*>(p.own_values), static_cast<T*>(p.out) + begin * row_size, shape, static_cast<A>(p.scale),
+        rows);
     check_cuda(cudaGetLastError(), "decode_attention");
   }
 }

@@ -18,18 +18,18 @@ struct DecodeAttentionRow {
 };
 
 struct DecodeAttentionParams {
-  const void* query = nullptr;       ///< in: [R, H, D]
-  const void* own_keys = nullptr;    ///< in: [max_rows, Hkv, capacity, D]
-  const void* own_values = nullptr;  ///< in: [max_rows, Hkv, capacity, D]
-  void* out = nullptr;               ///< out: [R, H, D]
+  const void* query = nullptr;               ///< in: [R, H, D]
+  const void* own_keys = nullptr;            ///< in: [max_rows, Hkv, capacity, D]
+  const void* own_values = nullptr;          ///< in: [max_rows, Hkv, capacity, D]
+  void* out = nullptr;                       ///< out: [R, H, D]
   const DecodeAttentionRow* rows = nullptr;  ///< in: R entries, host memory for both twins
-  int64_t row_count = 0;   ///< R
-  int64_t heads = 0;       ///< H
-  int64_t kv_heads = 0;    ///< Hkv
-  int64_t head_size = 0;   ///< D
+  int64_t row_count = 0;                     ///< R
+  int64_t heads = 0;                         ///< H
+  int64_t kv_heads = 0;                      ///< Hkv
+  int64_t head_size = 0;                     ///< D
   int64_t capacity = 0;
-  int64_t window = 0;      ///< 0 = off
-  double scale = 1.0;      ///< rounded to float32 except for float64
+  int64_t window = 0;  ///< 0 = off
+  double scale = 1.0;  ///< rounded to float32 except for float64
   ElementType type = ElementType::kFloat32;
   void* stream = nullptr;  ///< CUDA only: cudaStream_t
 };

@@ -60,9 +60,9 @@ class RmsNorm : public autograd::Function<RmsNorm> {
 }  // namespace
 
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
-  PLURAL_CHECK(x.dim() >= 1 && weight.dim() == 1 && x.size(-1) == weight.size(0) &&
-                   x.scalar_type() == weight.scalar_type(),
-               "rms_norm takes x [..., E] and weight [E] of one dtype");
+  PLURAL_CHECK(
+      x.dim() >= 1 && weight.dim() == 1 && x.size(-1) == weight.size(0) && x.scalar_type() == weight.scalar_type(),
+      "rms_norm takes x [..., E] and weight [E] of one dtype");
   const Tensor rows = x.reshape({-1, x.size(-1)}).contiguous();
   // Without a graph to record, the autograd wrapper is only overhead.
   const bool records = at::GradMode::is_enabled() && (x.requires_grad() || weight.requires_grad());

@@ -53,14 +53,14 @@ PLURAL_ALWAYS_INLINE void backward_row(const scalar_t* grad, const scalar_t* x, 
 }
 
 #define PLURAL_RMS_NORM_ROWS(scalar_t)                                                                                \
-  PLURAL_CPU_CLONES void forward_rows(const scalar_t* x, const scalar_t* weight, int64_t rows, int64_t size, double eps,         \
-                           scalar_t* out, compute_of<scalar_t>* scale) {                                              \
+  PLURAL_CPU_CLONES void forward_rows(const scalar_t* x, const scalar_t* weight, int64_t rows, int64_t size,          \
+                                      double eps, scalar_t* out, compute_of<scalar_t>* scale) {                       \
     for (int64_t i = 0; i < rows; ++i)                                                                                \
       scale[i] = forward_row(x + i * size, weight, size, static_cast<compute_of<scalar_t>>(eps), out + i * size);     \
   }                                                                                                                   \
-  PLURAL_CPU_CLONES void backward_rows(const scalar_t* grad, const scalar_t* x, const scalar_t* weight, int64_t rows,            \
-                            int64_t size, const compute_of<scalar_t>* scale, scalar_t* grad_x,                        \
-                            compute_of<scalar_t>* weight_sum) {                                                       \
+  PLURAL_CPU_CLONES void backward_rows(const scalar_t* grad, const scalar_t* x, const scalar_t* weight, int64_t rows, \
+                                       int64_t size, const compute_of<scalar_t>* scale, scalar_t* grad_x,             \
+                                       compute_of<scalar_t>* weight_sum) {                                            \
     for (int64_t i = 0; i < rows; ++i)                                                                                \
       backward_row(grad + i * size, x + i * size, weight, size, scale[i], grad_x + i * size, weight_sum);             \
   }

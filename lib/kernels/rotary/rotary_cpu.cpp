@@ -25,10 +25,10 @@ PLURAL_ALWAYS_INLINE void rotate_token(const scalar_t* __restrict x, const scala
   }
 }
 
-#define PLURAL_ROTARY_TOKENS(scalar_t)                                                                               \
-  PLURAL_CPU_CLONES void rotate_tokens(const scalar_t* x, int64_t stride, const scalar_t* cos, const scalar_t* sin,  \
-                                       int64_t tokens, int64_t heads, int64_t half, bool inverse, scalar_t* out) {   \
-    for (int64_t n = 0; n < tokens; ++n)                                                                             \
+#define PLURAL_ROTARY_TOKENS(scalar_t)                                                                                \
+  PLURAL_CPU_CLONES void rotate_tokens(const scalar_t* x, int64_t stride, const scalar_t* cos, const scalar_t* sin,   \
+                                       int64_t tokens, int64_t heads, int64_t half, bool inverse, scalar_t* out) {    \
+    for (int64_t n = 0; n < tokens; ++n)                                                                              \
       rotate_token(x + n * stride, cos + n * half, sin + n * half, heads, half, inverse, out + n * heads * 2 * half); \
   }
 PLURAL_ROTARY_TOKENS(at::BFloat16)

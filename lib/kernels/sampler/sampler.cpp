@@ -45,8 +45,7 @@ SampleOutput sample(const SampleInput& in) {
   params.key[1] = static_cast<uint32_t>(in.seed >> 32);
   // As RandomStream lays out its counter (lib/core/rng.cpp); a test holds the two together.
   params.step[0] = static_cast<uint32_t>(in.step);
-  params.step[1] =
-      static_cast<uint32_t>(in.step >> 32) ^ (static_cast<uint32_t>(RandomPurpose::kSampling) << 16);
+  params.step[1] = static_cast<uint32_t>(in.step >> 32) ^ (static_cast<uint32_t>(RandomPurpose::kSampling) << 16);
   // Below 1e-6 nothing but the likeliest tokens is left, and its inverse still fits a float with room.
   params.temperature = in.temperature == 0 ? 0.0F : std::max(static_cast<float>(in.temperature), 1e-6F);
   params.top_k = in.top_k >= params.drawable ? 0 : in.top_k;

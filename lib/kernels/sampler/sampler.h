@@ -32,7 +32,7 @@ struct SampleInput {
 };
 
 struct SampleOutput {
-  Tensor ids;       ///< [R] int64
+  Tensor ids;  ///< [R] int64
   /// [R] float32, nats: ln p of the drawn id under the temperature-scaled distribution before the filters (greedy:
   /// under temperature 1). NaN, with id 0, where a row's logits are not finite numbers.
   Tensor log_prob;

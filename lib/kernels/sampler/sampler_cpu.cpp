@@ -95,14 +95,17 @@ struct Edge {
   float logit = kNoLogit;
   int64_t id = std::numeric_limits<int64_t>::max();
   bool keeps(float x, int64_t i) const { return x > logit || (x == logit && i <= id); }
-  bool stricter_than(const Edge& other) const { return other.keeps(logit, id) && !(logit == other.logit && id == other.id); }
+  bool stricter_than(const Edge& other) const {
+    return other.keeps(logit, id) && !(logit == other.logit && id == other.id);
+  }
 };
 
 /// Tokens by distance from the largest logit. Equal or lower logits never come in an earlier bucket, so the order
 /// of buckets is the order of rank.
 class Ranking {
  public:
-  Ranking(const float* logits, const float* weight, int64_t n, float top) : logits_(logits), weight_(weight), n_(n), top_(top) {
+  Ranking(const float* logits, const float* weight, int64_t n, float top)
+      : logits_(logits), weight_(weight), n_(n), top_(top) {
     for (int64_t i = 0; i < n; ++i) {
       const int b = bucket(logits[i]);
       ++count_[b];
@@ -147,9 +150,8 @@ class Ranking {
       for (int64_t i = 0; i < n_; ++i) {
         if (bucket(logits_[i]) == b) ids.push_back(i);
       }
-      std::sort(ids.begin(), ids.end(), [&](int64_t i, int64_t j) {
-        return logits_[i] > logits_[j] || (logits_[i] == logits_[j] && i < j);
-      });
+      std::sort(ids.begin(), ids.end(),
+                [&](int64_t i, int64_t j) { return logits_[i] > logits_[j] || (logits_[i] == logits_[j] && i < j); });
       for (const int64_t i : ids) {
         mass += weight_[i];
         if (enough(++count, mass)) return {logits_[i], i};
@@ -168,7 +170,8 @@ class Ranking {
 };
 
 /// The drawn id among the kept tokens, walked in the order of ids.
-int64_t draw_filtered(const SampleParams& p, const float* logits, const float* weight, float top, double total, double u) {
+int64_t draw_filtered(const SampleParams& p, const float* logits, const float* weight, float top, double total,
+                      double u) {
   Edge edge;
   if (p.top_k > 0 || p.top_p < 1) {
     const Ranking ranking(logits, weight, p.drawable, top);
@@ -231,7 +234,8 @@ void sample_row(const SampleParams& p, int64_t r) {
   if (greedy) {
     while (logits[id] != top) ++id;
   } else {
-    const double u = draw_uniform(p.key, p.step, static_cast<uint32_t>(p.rows[r].row), static_cast<uint32_t>(p.rows[r].token));
+    const double u = draw_uniform(p.key, p.step, static_cast<uint32_t>(p.rows[r].row),
+                                  static_cast<uint32_t>(p.rows[r].token));
     if (filtered) {
       id = draw_filtered(p, logits, weight.data(), top, mass, u);
     } else {

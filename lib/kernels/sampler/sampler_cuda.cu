@@ -200,7 +200,8 @@ __global__ void __launch_bounds__(kThreads) sample_rows(SampleParams p, const __
     const auto kept = [&](int i) {
       const float weight = row.weight(i);
       const unsigned key = row.key(i);
-      return first.keeps(key, i) && second.keeps(key, i) && (weight >= p.min_p || row.logits[i] == row.top) ? weight : 0.0F;
+      return first.keeps(key, i) && second.keeps(key, i) && (weight >= p.min_p || row.logits[i] == row.top) ? weight
+                                                                                                            : 0.0F;
     };
     part = 0;
     for (int i = begin + lane; i < end; i += 32) part += kept(i);
@@ -208,8 +209,8 @@ __global__ void __launch_bounds__(kThreads) sample_rows(SampleParams p, const __
     double all = 0;
     for (int w = 0; w < kWarps; ++w) all += shared.sum[w];
     const DrawPlace& place = draws.place[r];
-    const double target =
-        all * draw_uniform(p.key, p.step, static_cast<uint32_t>(place.row), static_cast<uint32_t>(place.token));
+    const double target = all * draw_uniform(p.key, p.step, static_cast<uint32_t>(place.row),
+                                             static_cast<uint32_t>(place.token));
     // The stretch where the running sum passes the target; the last one with any mass when rounding leads past the end.
     double sum = 0, before = 0;
     int chosen = 0;
@@ -244,7 +245,8 @@ __global__ void __launch_bounds__(kThreads) sample_rows(SampleParams p, const __
     return;
   }
   p.ids[r] = id;
-  p.log_prob[r] = static_cast<float>((static_cast<double>(row.logits[id]) - row.top) * row.inverse_temperature - log(total));
+  p.log_prob[r] = static_cast<float>((static_cast<double>(row.logits[id]) - row.top) * row.inverse_temperature -
+                                     log(total));
 }
 
 }  // namespace

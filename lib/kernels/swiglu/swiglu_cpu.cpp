@@ -34,13 +34,13 @@ PLURAL_ALWAYS_INLINE void backward_body(const scalar_t* grad, const scalar_t* ga
   }
 }
 
-#define PLURAL_SWIGLU_ROWS(scalar_t)                                                                                 \
-  PLURAL_CPU_CLONES void forward_row(const scalar_t* gate, const scalar_t* up, int64_t size, scalar_t* out) {        \
-    forward_body(gate, up, size, out);                                                                               \
-  }                                                                                                                  \
-  PLURAL_CPU_CLONES void backward_row(const scalar_t* grad, const scalar_t* gate, const scalar_t* up, int64_t size,  \
-                                      scalar_t* grad_gate, scalar_t* grad_up) {                                      \
-    backward_body(grad, gate, up, size, grad_gate, grad_up);                                                         \
+#define PLURAL_SWIGLU_ROWS(scalar_t)                                                                                \
+  PLURAL_CPU_CLONES void forward_row(const scalar_t* gate, const scalar_t* up, int64_t size, scalar_t* out) {       \
+    forward_body(gate, up, size, out);                                                                              \
+  }                                                                                                                 \
+  PLURAL_CPU_CLONES void backward_row(const scalar_t* grad, const scalar_t* gate, const scalar_t* up, int64_t size, \
+                                      scalar_t* grad_gate, scalar_t* grad_up) {                                     \
+    backward_body(grad, gate, up, size, grad_gate, grad_up);                                                        \
   }
 PLURAL_SWIGLU_ROWS(at::BFloat16)
 PLURAL_SWIGLU_ROWS(float)
@@ -66,8 +66,7 @@ Tensor swiglu_cpu(const Tensor& gate, const Tensor& up) {
   return out;
 }
 
-void swiglu_backward_cpu(const Tensor& grad, const Tensor& gate, const Tensor& up, Tensor& grad_gate,
-                         Tensor& grad_up) {
+void swiglu_backward_cpu(const Tensor& grad, const Tensor& gate, const Tensor& up, Tensor& grad_gate, Tensor& grad_up) {
   const Tensor g = dense_rows(gate), u = dense_rows(up);
   const int64_t rows = g.size(0), size = g.size(1);
   AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, g.scalar_type(), "swiglu_backward", [&] {

@@ -64,17 +64,16 @@ int64_t rows_per_chunk(const Tensor& hidden, const Tensor& weight) {
 // row, so the chunk's logits are computed again: one more product instead of [M, V] numbers kept.
 class TokenLogprobFunction : public autograd::Function<TokenLogprobFunction> {
  public:
-  static autograd::variable_list forward(autograd::AutogradContext* context, const Tensor& hidden,
-                                         const Tensor& weight, const Tensor& target, double temperature,
-                                         bool with_entropy) {
+  static autograd::variable_list forward(autograd::AutogradContext* context, const Tensor& hidden, const Tensor& weight,
+                                         const Tensor& target, double temperature, bool with_entropy) {
     const at::NoGradGuard no_grad;
     const int64_t rows = hidden.size(0), step = rows_per_chunk(hidden, weight);
     std::vector<Tensor> log_prob, log_sum, entropy;
     for (int64_t begin = 0; begin < std::max<int64_t>(rows, 1); begin += step) {
       const int64_t count = std::min(step, rows - begin);
       const Tensor logits = head_logits(hidden.narrow(0, begin, count), weight);
-      const detail::LogitStatistics chunk =
-          detail::logit_statistics(logits, target.narrow(0, begin, count), temperature, with_entropy);
+      const detail::LogitStatistics chunk = detail::logit_statistics(logits, target.narrow(0, begin, count),
+                                                                     temperature, with_entropy);
       log_prob.push_back(chunk.log_prob);
       log_sum.push_back(chunk.log_sum);
       if (with_entropy) entropy.push_back(chunk.entropy);
@@ -140,8 +139,8 @@ TokenLogprob token_logprob(const Tensor& hidden, const Tensor& weight, const Ten
                  fmt::format("targets lie in [{}, {}], the vocabulary has {} ids", low.item<int64_t>(),
                              high.item<int64_t>(), weight.size(0)));
   }
-  const auto outputs =
-      TokenLogprobFunction::apply(hidden.contiguous(), weight, target.contiguous(), temperature, with_entropy);
+  const auto outputs = TokenLogprobFunction::apply(hidden.contiguous(), weight, target.contiguous(), temperature,
+                                                   with_entropy);
   return {outputs[0], with_entropy ? outputs[1] : Tensor()};
 }
 

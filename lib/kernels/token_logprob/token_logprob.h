@@ -37,8 +37,7 @@ void logit_gradient_(Tensor& logits, const Tensor& target, const Tensor& log_sum
                      const Tensor& grad_log_prob, const Tensor& grad_entropy, double temperature);
 
 /// The CPU loops behind the two functions above.
-LogitStatistics logit_statistics_cpu(const Tensor& logits, const Tensor& target, double temperature,
-                                     bool with_entropy);
+LogitStatistics logit_statistics_cpu(const Tensor& logits, const Tensor& target, double temperature, bool with_entropy);
 void logit_gradient_cpu_(Tensor& logits, const Tensor& target, const Tensor& log_sum, const Tensor& entropy,
                          const Tensor& grad_log_prob, const Tensor& grad_entropy, double temperature);
 

@@ -65,8 +65,7 @@ PLURAL_ALWAYS_INLINE void row_gradient_body(scalar_t* logits, int64_t size, comp
   const compute_t from_entropy = -scale * grad_entropy;
   if (grad_entropy == 0) {
 #pragma omp simd
-    for (int64_t j = 0; j < size; ++j)
-      store(logits[j], from_log_prob * exponential(load(logits[j]) * scale - log_sum));
+    for (int64_t j = 0; j < size; ++j) store(logits[j], from_log_prob * exponential(load(logits[j]) * scale - log_sum));
     return;
   }
 #pragma omp simd
@@ -140,8 +139,7 @@ void logit_gradient_cpu_(Tensor& logits, const Tensor& target, const Tensor& log
         scalar_t* row = data + i * vocabulary;
         const compute_t target_log_p = load(row[targets[i]]) * factor - sums[i];
         const compute_t entropy_grad = entropy_grads ? entropy_grads[i] : compute_t(0);
-        row_gradient(row, vocabulary, factor, sums[i], entropies ? entropies[i] : compute_t(0), grads[i],
-                     entropy_grad);
+        row_gradient(row, vocabulary, factor, sums[i], entropies ? entropies[i] : compute_t(0), grads[i], entropy_grad);
         // 1 - p at the target, formed before rounding to the storage type.
         const compute_t p = exponential(target_log_p);
         compute_t target_grad = factor * grads[i] * (1 - p);
