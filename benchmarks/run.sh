@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # plural and its peers at the same work, one after the other on this machine: sampling speed and the time of a GRPO
 # step (SmolLM2-135M, 4 prompts x 8 samples x 48 new tokens). Writes benchmarks/results/<name>.json.
-# usage: benchmarks/run.sh [NAME]   (default: the processor's model)
+# usage: [DTYPES=bfloat16] benchmarks/run.sh [NAME]   (default: the processor's model; both dtypes)
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 home=${PLURAL_HOME:-$HOME/.cache/plural}
@@ -14,11 +14,11 @@ lines=$(mktemp); trap 'rm -f "$lines"' EXIT
 
 "$root/benchmarks/peers/setup.sh"
 run() { printf '== %s\n' "$*" >&2; "$@" 2>/dev/null | tail -1 | tee -a "$lines" >&2; }
-for dtype in bfloat16 float32; do
+for dtype in ${DTYPES:-bfloat16 float32}; do
   run "$bin/generate_bench" "$model" "$prompts" $dtype cpu 8 48 3
   run "$home/venv-peers/bin/python" "$root/benchmarks/peers/transformers_generate.py" --model "$model" --prompts "$prompts" --dtype $dtype
 done
-for dtype in bfloat16 float32; do
+for dtype in ${DTYPES:-bfloat16 float32}; do
   run "$bin/train_step_bench" "$model" "$prompts" $dtype cpu 8 48 4
   run "$home/venv-peers/bin/python" "$root/benchmarks/peers/trl_grpo.py" --model "$model" --prompts "$prompts" --dtype $dtype
 done
