@@ -37,28 +37,45 @@ class Brier final : public Reward {
   }
 
   RewardOutput score(const RewardInput& input) const override {
-    const AnswerBatch& answers = input.answers;
-    const Tensor outcome = options_.duplicates == "wrong" ? answers.first_hit() : answers.correct();
-    const Tensor asked = rewards::asked(answers);
-    const Tensor stated = answers.present.logical_and(answers.confidence_ok);
-    Tensor error = (answers.confidence - outcome).square();
-    error = at::where(stated, error, at::ones_like(error));  // silence is the worst forecast
+    const Tensor allowed = this->allowed(input.answers);
+    RewardOutput out;
+    out.per_answer = lost(input.answers, allowed);
+    out.row = total(allowed, out.per_answer);
+    return out;
+  }
 
+  Tensor score_subset(const RewardInput& input, const Tensor& keep) const override {
+    const Tensor allowed = this->allowed(input.answers);
+    return total(allowed, lost(input.answers.keep(keep), allowed) * keep);
+  }
+
+ private:
+  // [B] bool: the rows whose confidences are judged at all.
+  Tensor allowed(const AnswerBatch& answers) const {
     Tensor allowed = at::ones_like(answers.format_ok);
     if (options_.require_format)
       allowed = allowed.logical_and(answers.format_ok).logical_and(rewards::confidences_usable(answers));
     if (options_.require_unique) allowed = allowed.logical_and(rewards::answers_differ(answers));
     if (options_.sum_at_most_one) allowed = allowed.logical_and(rewards::sum_at_most_one(answers));
-    error = at::where(allowed.unsqueeze(1), error, at::ones_like(error));
-
-    // row = 1 + sum of per_answer, so a row that is not allowed gets 0.
-    RewardOutput out;
-    out.per_answer = -(error / rewards::asked_count(answers).unsqueeze(1)) * asked;
-    out.row = at::where(allowed, 1 + out.per_answer.sum(1), at::zeros_like(error.select(1, 0)));
-    return out;
+    return allowed;
   }
 
- private:
+  // [B, K]: minus each slot's share of the error; the largest possible where the row is not allowed.
+  Tensor lost(const AnswerBatch& answers, const Tensor& allowed) const {
+    const Tensor outcome = options_.duplicates == "wrong" ? answers.first_hit() : answers.correct();
+    const Tensor asked = rewards::asked(answers);
+    const Tensor stated = answers.present.logical_and(answers.confidence_ok);
+    Tensor error = (answers.confidence - outcome).square();
+    error = at::where(stated, error, at::ones_like(error));  // silence is the worst forecast
+    error = at::where(allowed.unsqueeze(1), error, at::ones_like(error));
+    return -(error / rewards::asked_count(answers).unsqueeze(1)) * asked;
+  }
+
+  // [B]: 1 minus the error; 0 for a row that is not allowed.
+  static Tensor total(const Tensor& allowed, const Tensor& lost) {
+    return at::where(allowed, 1 + lost.sum(1), at::zeros_like(lost.select(1, 0)));
+  }
+
   Options options_;
 };
 

@@ -27,17 +27,25 @@ class Coverage final : public Reward {
   }
 
   RewardOutput score(const RewardInput& input) const override {
-    const AnswerBatch& answers = input.answers;
-    Tensor denominator = answers.k;
-    if (options_.denominator == "min_k_gold") denominator = at::minimum(answers.k, answers.gold_count).clamp_min(1);
     RewardOutput out;
-    out.per_answer = answers.first_hit() / denominator.to(answers.confidence.scalar_type()).unsqueeze(1);
-    if (options_.require_format) out.per_answer = out.per_answer * answers.format_ok.unsqueeze(1);
+    out.per_answer = earned(input.answers);
     out.row = out.per_answer.sum(1);
     return out;
   }
 
+  Tensor score_subset(const RewardInput& input, const Tensor& keep) const override {
+    return earned(input.answers.keep(keep)).sum(1);
+  }
+
  private:
+  // [B, K]: what each slot adds to those before it.
+  Tensor earned(const AnswerBatch& answers) const {
+    Tensor denominator = answers.k;
+    if (options_.denominator == "min_k_gold") denominator = at::minimum(answers.k, answers.gold_count).clamp_min(1);
+    const Tensor hits = answers.first_hit() / denominator.to(answers.confidence.scalar_type()).unsqueeze(1);
+    return options_.require_format ? hits * answers.format_ok.unsqueeze(1) : hits;
+  }
+
   Options options_;
 };
 

@@ -149,6 +149,9 @@ struct AnswerBatch {
   Tensor first_hit() const;
   /// [B, K] bool: present and the first slot of its row with this key (a distinct answer).
   Tensor first_of_key() const;
+  /// The same rows with only the slots of `keep` ([B, K] bool): the others are as if not written. K and the verdicts
+  /// on the whole completion (format_ok, extracted, paired) stay, and so do spans and the host's view.
+  AnswerBatch keep(const Tensor& keep) const;
   AnswerBatch to(at::Device device) const;
 };
 

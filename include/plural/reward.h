@@ -39,6 +39,10 @@ class Reward {
   virtual ~Reward() = default;
   virtual std::string name() const = 0;
   virtual RewardOutput score(const RewardInput& input) const = 0;
+  /// What the slots of `keep` ([B, K] bool) earn together, [B]: f(A_keep) for per-answer credit. Slots left out neither
+  /// earn nor cost, so score_subset(nothing) is what a completion without answers is paid. Undefined (the default):
+  /// the reward judges the completion as a whole and has no parts.
+  virtual Tensor score_subset(const RewardInput& input, const Tensor& keep) const { return {}; }
   /// The formula for people, e.g. "coverage = |distinct correct| / K".
   virtual std::string formula() const { return name(); }
 };

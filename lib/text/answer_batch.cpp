@@ -55,6 +55,18 @@ Tensor AnswerBatch::first_hit() const {
 
 Tensor AnswerBatch::first_of_key() const { return key.ge(0).logical_and(seen_before(key).logical_not()); }
 
+AnswerBatch AnswerBatch::keep(const Tensor& keep) const {
+  check_shapes({{"keep", keep, "B K"}, {"present", present, "B K"}});
+  AnswerBatch kept = *this;
+  for (Tensor AnswerBatch::*field :
+       {&AnswerBatch::present, &AnswerBatch::confidence_stated, &AnswerBatch::confidence_ok})
+    kept.*field = (this->*field).logical_and(keep);
+  for (Tensor AnswerBatch::*field : {&AnswerBatch::match, &AnswerBatch::key})
+    kept.*field = (this->*field).masked_fill(keep.logical_not(), -1);
+  kept.confidence = confidence * keep;
+  return kept;
+}
+
 AnswerBatch AnswerBatch::to(at::Device device) const {
   AnswerBatch moved = *this;
   for (Tensor AnswerBatch::*field :

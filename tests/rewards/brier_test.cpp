@@ -38,3 +38,11 @@ TEST_CASE("brier: row = 1 + the sum of the answers' parts, also where it is gate
   const auto out = scored.score("brier");
   check_close(Scored::values(1 + out.per_answer.sum(1)), Scored::values(out.row));
 }
+
+TEST_CASE("brier of a part of the set: slots left out cost nothing, the gates judge the whole") {
+  const Scored scored(animals(), {write_set({{"cat", "0.6"}, {"House cat", "0.3"}, {"dog", "0.1"}}), ""});
+  const std::string options = "{sum_at_most_one: false, duplicates: wrong}";
+  check_close(scored.subset("brier", {true, true, true}, options), {1 - (0.16 + 0.09 + 0.81) / 3, 0});
+  check_close(scored.subset("brier", {false, true, false}, options), {1 - 0.49 / 3, 0});  // now the first hit
+  check_close(scored.subset("brier", {false, false, false}, options), {1, 0});
+}

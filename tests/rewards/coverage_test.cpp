@@ -21,3 +21,11 @@ TEST_CASE("coverage out of min(K, gold) and only with the format") {
   check_close(scored.rows("coverage", "{denominator: min_k_gold}"), {2.0 / 3, 2.0 / 3});
   check_close(scored.rows("coverage", "{require_format: true}"), {0.5, 0.0});
 }
+
+TEST_CASE("coverage of a part of the set") {
+  const Scored scored(animals(), {write_set({{"cat", "0.5"}, {"House cat", "0.5"}, {"dog", "0.5"}})});
+  check_close(scored.subset("coverage", {true, true, true}), {2.0 / 3});
+  check_close(scored.subset("coverage", {false, true, true}), {2.0 / 3});  // the second spelling steps in
+  check_close(scored.subset("coverage", {true, true, false}), {1.0 / 3});
+  check_close(scored.subset("coverage", {false, false, false}), {0.0});
+}

@@ -45,6 +45,14 @@ class Scored {
   std::vector<double> rows(const std::string& name, const std::string& options = "{}") const {
     return values(score(name, options).row);
   }
+  /// What the slots marked true (the same ones in every row) earn together.
+  std::vector<double> subset(const std::string& name, const std::vector<bool>& slots,
+                             const std::string& options = "{}") const {
+    const Tensor keep = at::tensor(std::vector<int64_t>(slots.begin(), slots.end())).to(at::kBool).to(test_device());
+    return values(builtin_rewards()
+                      .make(name, parse_yaml(options, "options"))
+                      ->score_subset(input(), keep.expand({answers.rows, answers.slots})));
+  }
   static std::vector<double> values(const Tensor& tensor) {
     const Tensor flat = tensor.to(at::kCPU, at::kDouble).contiguous();
     return {flat.data_ptr<double>(), flat.data_ptr<double>() + flat.numel()};
