@@ -11,6 +11,7 @@
 #include "app/commands.h"
 #include "app/stop_signal.h"
 #include "lib/core/format.h"
+#include "plural/device.h"
 #include "plural/error.h"
 #include "plural/version.h"
 
@@ -55,6 +56,7 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   using namespace plural::app;
+  plural::keep_freed_memory();
   install_stop_signals();
   try {
     return run(argc, argv);

@@ -15,6 +15,7 @@
 #include "plural/rollout.h"
 
 int main(int argc, char** argv) {
+  plural::keep_freed_memory();
   using namespace plural;
   const std::vector<std::string> args(argv + 1, argv + argc);
   if (args.size() < 2) {

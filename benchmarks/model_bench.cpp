@@ -58,6 +58,7 @@ std::vector<TokenId> ids_of(int64_t count) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  plural::keep_freed_memory();
   if (argc < 2) {
     std::fprintf(stderr, "usage: model_bench MODEL_DIR [bfloat16|float32] [cpu|cuda] [repeats]\n");
     return 2;

@@ -30,6 +30,7 @@ class LengthModulo final : public plural::Reward {
 }  // namespace
 
 int main(int argc, char** argv) {
+  plural::keep_freed_memory();
   if (argc < 3) {
     std::cerr << "usage: train_step_bench MODEL_DIR PROMPTS.jsonl [dtype] [device] [samples] [new_tokens] [steps]\n";
     return 2;

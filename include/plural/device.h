@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Names of devices. The CUDA half of plural and of LibTorch is loaded when a GPU is first asked for
+// Names of devices, and the memory of the CPU. The CUDA half of plural and of LibTorch is loaded when a GPU is first asked for
 // (docs/design/002-cuda-module.md), so programs that stay on the CPU never pay for it.
 #pragma once
 
@@ -16,5 +16,10 @@ at::Device parse_device(std::string_view name);
 
 /// Whether parse_device("cuda") would succeed; never throws.
 bool cuda_available();
+
+/// Lets the C library's heap keep what is freed. Training on the CPU takes and frees gigabytes a step, and fetching
+/// them from the system page by page costs as much as some layers. For the start of a program's main(): it changes
+/// the whole process (glibc's mallopt; elsewhere nothing), so the library never calls it itself.
+void keep_freed_memory();
 
 }  // namespace plural

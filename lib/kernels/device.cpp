@@ -2,6 +2,7 @@
 #include "plural/device.h"
 
 #include <dlfcn.h>
+#include <malloc.h>
 
 #include <charconv>
 #include <exception>
@@ -114,6 +115,14 @@ bool cuda_available() {
   } catch (const std::exception&) {
     return false;
   }
+}
+
+void keep_freed_memory() {
+#ifdef __GLIBC__
+  mallopt(M_MMAP_MAX, 0);                // large blocks come from the heap too
+  mallopt(M_TRIM_THRESHOLD, INT32_MAX);  // and its top is not given back before 2 GiB of it are free
+  mallopt(M_TOP_PAD, 64 << 20);
+#endif
 }
 
 }  // namespace plural

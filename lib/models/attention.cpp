@@ -57,13 +57,13 @@ Tensor detail::repeat_heads(const Tensor& x, int64_t heads) {
   return x.unsqueeze(-2).expand(shape).flatten(-3, -2);
 }
 
-AttentionPlanPtr plan_attention(const std::vector<Segment>& segments, int64_t tokens, at::Device device,
-                                at::ScalarType dtype) {
+AttentionPlanPtr plan_attention(const std::vector<Segment>& segments, int64_t tokens, at::Device device) {
   const auto result = std::make_shared<AttentionPlan>();
   AttentionPlan& plan = *result;
   plan.tokens = tokens;
   const int64_t count = static_cast<int64_t>(segments.size());
   std::vector<int64_t> end_place(count);  // tokens of the chain up to and including the segment
+  std::vector<int64_t> tree(count);       // which tree it belongs to
   std::map<int64_t, std::vector<int64_t>> children;
   int64_t covered = 0;
   for (int64_t i = 0; i < count; ++i) {
@@ -73,7 +73,16 @@ AttentionPlanPtr plan_attention(const std::vector<Segment>& segments, int64_t to
                              "not empty, and parents come first",
                              i, segment.begin, segment.length, segment.parent, covered));
     covered += segment.length;
-    end_place[i] = segment.length + (segment.parent < 0 ? 0 : end_place[segment.parent]);
+    const int64_t prefix = segment.parent < 0 ? 0 : end_place[segment.parent];
+    end_place[i] = segment.length + prefix;
+    plan.layout.segments.push_back({segment.begin, segment.length, segment.parent, prefix});
+    if (segment.parent < 0) {
+      tree[i] = static_cast<int64_t>(plan.layout.trees.size());
+      plan.layout.trees.emplace_back();
+    } else {
+      tree[i] = tree[segment.parent];
+    }
+    plan.layout.trees[tree[i]].push_back(i);
     plan.longest = std::max(plan.longest, end_place[i]);
     plan.segment_begins.push_back(segment.begin);
     plan.segment_lengths.push_back(segment.length);
@@ -110,14 +119,18 @@ AttentionPlanPtr plan_attention(const std::vector<Segment>& segments, int64_t to
   plan.gather = index_tensor(gather, device);
   plan.padding = index_tensor(padding, device);
   plan.place = index_tensor(place, device);
-  plan.is_token = at::ones({plan.gather.numel()}, plan.gather.options().dtype(dtype)).index_fill_(0, plan.padding, 0);
   return result;
 }
 
-Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionPlanPtr& shared_plan,
+Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionPlanPtr& plan,
                         int64_t window) {
+  return q.is_cpu() ? detail::packed_attention_cpu(q, k, v, plan, window)
+                    : detail::packed_attention_composed(q, k, v, plan, window);
+}
+
+Tensor detail::packed_attention_composed(const Tensor& q, const Tensor& k, const Tensor& v,
+                                         const AttentionPlanPtr& shared_plan, int64_t window) {
   const AttentionPlan& plan = *shared_plan;
-  if (q.is_cpu() && (window == 0 || plan.longest <= window)) return detail::packed_attention_cpu(q, k, v, shared_plan);
   const int64_t heads = q.size(1);
   const double scale = 1.0 / std::sqrt(static_cast<double>(q.size(2)));
   std::vector<int64_t> sizes;

@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "lib/kernels/segment_attention/segment_attention.h"
 #include "plural/policy.h"
 #include "plural/tensor.h"
 
@@ -21,15 +22,16 @@ struct AttentionGroup {
   int64_t first_place = 0;     ///< its first padded place
 };
 
-/// How a batch's segments are grouped, made once and used by every layer. The *padded places* are the groups' [G, T]
-/// places, one group after another: P in all.
+/// How a batch's segments hang together, made once and used by every layer. The CPU's kernel reads the layout, the
+/// composed attention (CUDA) the groups. The *padded places* are the groups' [G, T] places, one group after another: P
+/// in all.
 struct AttentionPlan {
+  kernels::AttentionLayout layout;
   std::vector<AttentionGroup> groups;
   std::vector<int64_t> segment_begins, segment_lengths;
   bool has_prefixes = false;  ///< some segment has a parent
   Tensor gather;              ///< [P] int64: packed token of each padded place (0 where there is none)
   Tensor padding;             ///< int64: the padded places that hold no token
-  Tensor is_token;            ///< [P] 1 where a place holds a token, else 0; the dtype of the model's states
   Tensor place;               ///< [N] int64: padded place of each packed token
   int64_t tokens = 0;         ///< N
   int64_t longest = 0;        ///< tokens of the longest sequence, chain included
@@ -39,8 +41,7 @@ struct AttentionPlan {
 using AttentionPlanPtr = std::shared_ptr<const AttentionPlan>;
 
 /// Checks that the segments cover [0, N) in order and that parents come first (CheckError otherwise).
-AttentionPlanPtr plan_attention(const std::vector<Segment>& segments, int64_t tokens, at::Device device,
-                                at::ScalarType dtype);
+AttentionPlanPtr plan_attention(const std::vector<Segment>& segments, int64_t tokens, at::Device device);
 
 /// q [N, H, D], k and v [N, Hkv, D] after rotary -> [N, H, D]. `window` > 0: a token sees itself and the window - 1
 /// tokens before it. Differentiable.
@@ -48,9 +49,13 @@ Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v, const
                         int64_t window);
 
 namespace detail {
-/// packed_attention where no window binds, on the CPU: flash attention of each segment with itself and of each group
-/// with its chain, joined by their log-sums; no mask and no copy of the chain's keys.
-Tensor packed_attention_cpu(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionPlanPtr& plan);
+/// packed_attention by the CPU's kernel.
+Tensor packed_attention_cpu(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionPlanPtr& plan,
+                            int64_t window);
+
+/// packed_attention by scaled_dot_product_attention of padded groups, on any device.
+Tensor packed_attention_composed(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionPlanPtr& plan,
+                                 int64_t window);
 
 /// [.., Hkv, D] -> [.., H, D]: each key head serves H / Hkv neighbouring query heads.
 Tensor repeat_heads(const Tensor& x, int64_t heads);

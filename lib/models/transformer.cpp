@@ -20,8 +20,10 @@
 namespace plural {
 namespace {
 
+using kernels::add_rms_norm;
 using kernels::rms_norm;
 using kernels::rotary;
+using kernels::StreamNorm;
 using kernels::swiglu;
 
 std::optional<Tensor> optional_of(const Tensor& tensor) {
@@ -56,17 +58,23 @@ Tensor TransformerPolicy::Impl::run(const PackedBatch& batch,
                                     const std::function<void(int64_t, const Tensor&, const Tensor&)>& keep_keys) {
   check_shapes({{"ids", batch.ids, "N"}, {"positions", batch.positions, "N"}});
   PLURAL_CHECK(batch.ids.device() == weights.embedding.device(), "the batch is on another device than the policy");
-  const AttentionPlanPtr plan = plan_attention(batch.segments, batch.tokens(), batch.ids.device(), dtype);
+  const AttentionPlanPtr plan = plan_attention(batch.segments, batch.tokens(), batch.ids.device());
   if (plan->longest > config.context_length)
     throw InputError(
         fmt::format("a sequence of {} tokens does not fit the model's context of {}; shorten the prompt or "
                     "the completion",
                     plan->longest, config.context_length));
   const RotaryAngles angles = frequencies.angles(batch.positions, dtype);
-  Tensor x = at::embedding(weights.embedding, batch.ids);
+  // The residual stream, and what the last block adds to it.
+  Tensor stream = at::embedding(weights.embedding, batch.ids).to(kernels::stream_type(dtype)), update;
+  const auto norm = [&](const Tensor& weight) {
+    StreamNorm result = add_rms_norm(stream, update, weight, config.rms_eps);
+    stream = result.stream;
+    return result.normal;
+  };
   for (int64_t i = 0; i < config.layers; ++i) {
     const LayerWeights& layer = weights.layers[i];
-    const Tensor normal = rms_norm(x, layer.input_norm, config.rms_eps);
+    const Tensor normal = norm(layer.input_norm);
     const auto heads = [&](const Tensor& weight, const Tensor& bias, int64_t count) {
       return linear(normal, weight, bias).view({-1, count, config.head_size});
     };
@@ -77,12 +85,12 @@ Tensor TransformerPolicy::Impl::run(const PackedBatch& batch,
         angles);
     if (keep_keys) keep_keys(i, p.k, p.v);
     const Tensor attended = packed_attention(p.q, p.k, p.v, plan, window(i));
-    x = x + linear(attended.flatten(1), layer.o, layer.o_bias);
-    const Tensor post = rms_norm(x, layer.post_norm, config.rms_eps);
+    update = linear(attended.flatten(1), layer.o, layer.o_bias);
+    const Tensor post = norm(layer.post_norm);
     const Tensor mixed = swiglu(linear(post, layer.gate, layer.gate_bias), linear(post, layer.up, layer.up_bias));
-    x = x + linear(mixed, layer.down, layer.down_bias);
+    update = linear(mixed, layer.down, layer.down_bias);
   }
-  return rms_norm(x, weights.final_norm, config.rms_eps);
+  return norm(weights.final_norm);
 }
 
 Tensor TransformerPolicy::hidden(const PackedBatch& batch) { return impl_->run(batch, nullptr); }
@@ -147,11 +155,15 @@ Tensor TransformerPolicy::decode(const Tensor& ids, const Tensor& positions, con
   const Tensor place_index = at::tensor(places, long_options).to(cache.device());
 
   const RotaryAngles angles = impl_->frequencies.angles(positions, impl_->dtype);
-  Tensor x = at::embedding(impl_->weights.embedding, ids);
+  Tensor stream = at::embedding(impl_->weights.embedding, ids).to(kernels::stream_type(impl_->dtype)), update;
+  const auto norm = [&](const Tensor& weight) {
+    StreamNorm result = add_rms_norm(stream, update, weight, config.rms_eps);
+    stream = result.stream;
+    return result.normal;
+  };
   for (int64_t i = 0; i < config.layers; ++i) {
     const LayerWeights& layer = impl_->weights.layers[i];
-    const auto qkv = linear(rms_norm(x, layer.input_norm, config.rms_eps), layer.qkv, layer.qkv_bias)
-                         .split_with_sizes({query, key, key}, 1);
+    const auto qkv = linear(norm(layer.input_norm), layer.qkv, layer.qkv_bias).split_with_sizes({query, key, key}, 1);
     const auto heads = [&](const Tensor& part) { return part.unflatten(1, {-1, config.head_size}); };
     const Projections p = rotate(config, layer, {heads(qkv[0]), heads(qkv[1]), heads(qkv[2])}, angles);
     cache.write(i, slot_index, place_index, p.k, p.v);
@@ -169,13 +181,12 @@ Tensor TransformerPolicy::decode(const Tensor& ids, const Tensor& positions, con
     attention.rows = rows;
     attention.scale = 1.0 / std::sqrt(static_cast<double>(config.head_size));
     attention.window = impl_->window(i);
-    x = x + linear(kernels::decode_attention(attention).flatten(1), layer.o, layer.o_bias);
-    const auto gate_up = linear(rms_norm(x, layer.post_norm, config.rms_eps), layer.gate_up, layer.gate_up_bias)
-                             .chunk(2, 1);
-    x = x + linear(swiglu(gate_up[0], gate_up[1]), layer.down, layer.down_bias);
+    update = linear(kernels::decode_attention(attention).flatten(1), layer.o, layer.o_bias);
+    const auto gate_up = linear(norm(layer.post_norm), layer.gate_up, layer.gate_up_bias).chunk(2, 1);
+    update = linear(swiglu(gate_up[0], gate_up[1]), layer.down, layer.down_bias);
   }
   cache.advance(slots);
-  return rms_norm(x, impl_->weights.final_norm, config.rms_eps);
+  return norm(impl_->weights.final_norm);
 }
 
 }  // namespace plural

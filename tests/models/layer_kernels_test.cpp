@@ -43,7 +43,10 @@ void compare(const Operation& ours, const Operation& reference, const std::vecto
     expected.backward(upstream.to(at::kDouble));
     for (size_t i = 0; i < inputs.size(); ++i) {
       if (!high[i].grad().defined()) continue;  // angles have no gradient
-      REQUIRE(low[i].grad().defined());
+      if (!low[i].grad().defined()) {  // not used: a gradient of zeros
+        CHECK(high[i].grad().abs().max().item<double>() == 0);
+        continue;
+      }
       CHECK(max_difference(low[i].grad(), high[i].grad()) <= limit * (1 + high[i].grad().abs().max().item<double>()));
     }
     // Without a graph the same values come from the shorter path.
@@ -65,6 +68,34 @@ TEST_CASE("RMS norm equals its definition") {
   // Any leading dimensions, as the norm of each head needs.
   const Tensor x = at::randn({4, 3, 6}), weight = at::randn({6});
   CHECK(max_difference(kernels::rms_norm(x, weight, 1e-5), rms_reference(x, weight)) <= 1e-5);
+}
+
+TEST_CASE("The residual sum with its norm equals the two apart") {
+  at::manual_seed(34);
+  for (const auto& [rows, width] : std::vector<std::pair<int64_t, int64_t>>{{1, 1}, {5, 7}, {130, 33}, {300, 576}}) {
+    INFO(rows << " x " << width);
+    const Tensor stream = at::randn({rows, width}, at::kDouble) * 3, update = at::randn({rows, width}, at::kDouble);
+    const Tensor weight = at::randn({width}, at::kDouble);
+    // Both results are used, or the sum alone, or the norm alone.
+    for (const auto& [of_sum, of_norm] : {std::pair{0.7, 1.0}, {1.0, 0.0}, {0.0, 1.0}}) {
+      compare(
+          [of_sum = of_sum, of_norm = of_norm](const auto& in) {
+            const auto [sum, normal] = kernels::add_rms_norm(in[0].to(kernels::stream_type(in[2].scalar_type())), in[1],
+                                                             in[2], 1e-5);
+            if (of_norm == 0) return sum.to(in[2].scalar_type());
+            return of_sum == 0 ? normal : (of_sum * sum + normal).to(in[2].scalar_type());
+          },
+          [of_sum = of_sum, of_norm = of_norm](const auto& in) {
+            const Tensor sum = in[0] + in[1];
+            return of_sum * sum + of_norm * rms_reference(sum, in[2]);
+          },
+          {stream, update, weight});
+    }
+  }
+  // The stream of a bfloat16 model keeps float32's digits; a sum that bfloat16 would lose stays.
+  const Tensor stream = at::full({1, 4}, 256.0), weight = at::ones({4}, at::kBFloat16);
+  const Tensor sum = kernels::add_rms_norm(stream, at::full({1, 4}, 0.5, at::kBFloat16), weight, 1e-5).stream;
+  CHECK(at::equal(sum, at::full({1, 4}, 256.5)));
 }
 
 TEST_CASE("Rotary positions equal rotate_half") {

@@ -12,62 +12,119 @@ namespace {
 
 namespace autograd = torch::autograd;
 
-at::ScalarType compute_type(const Tensor& x) { return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat; }
-
 struct Normalised {
-  Tensor out, scale;  // [rows, E], [rows]
+  Tensor sum, out, scale;  // [rows, E], [rows, E], [rows]; sum is x where nothing is added
 };
 
-Normalised normalise(const Tensor& x, const Tensor& weight, double eps) {
+Normalised normalise(const Tensor& x, const Tensor& update, const Tensor& weight, double eps) {
+  const auto wide = stream_type(weight.scalar_type());
   if (x.is_cpu()) {
-    Normalised result{at::empty_like(x), at::empty({x.size(0)}, x.options().dtype(compute_type(x)))};
-    detail::rms_norm_cpu(x, weight, eps, result.out, result.scale);
-    return result;
+    detail::RmsNormParams params{x, update, weight, eps, {}, {}, {}};
+    params.sum = update.defined() ? at::empty_like(x) : x;
+    params.out = at::empty(x.sizes(), weight.options());
+    params.scale = at::empty({x.size(0)}, x.options().dtype(wide));
+    detail::rms_norm_cpu(params);
+    return {params.sum, params.out, params.scale};
   }
-  const Tensor wide = x.to(compute_type(x));
-  const Tensor scale = at::rsqrt(wide.square().mean(-1) + eps);
-  return {weight * (wide * scale.unsqueeze(1)).to(x.scalar_type()), scale};
+  const Tensor sum = update.defined() ? x + update : x;
+  const Tensor values = sum.to(wide);
+  const Tensor scale = at::rsqrt(values.square().mean(-1) + eps);
+  return {sum, weight * (values * scale.unsqueeze(1)).to(weight.scalar_type()), scale};
+}
+
+struct NormGradient {
+  Tensor x, update, weight;
+};
+
+NormGradient differentiate(const Tensor& grad, const Tensor& grad_sum, const Tensor& x, const Tensor& weight,
+                           const Tensor& scale, bool has_update) {
+  NormGradient result;
+  if (x.is_cpu()) {
+    detail::RmsNormBackwardParams params{grad, grad_sum, x, weight, scale, {}, {}, {}};
+    params.grad_x = at::empty_like(x);
+    if (has_update) params.grad_update = at::empty(x.sizes(), weight.options());
+    params.grad_weight = at::empty(weight.sizes(), scale.options());
+    detail::rms_norm_backward_cpu(params);
+    result = {params.grad_x, params.grad_update, params.grad_weight};
+  } else {
+    const Tensor normal = x.to(scale.scalar_type()) * scale.unsqueeze(1);
+    const Tensor slope = grad.to(scale.scalar_type()) * weight;
+    result.x = (scale.unsqueeze(1) * (slope - normal * (slope * normal).mean(-1, true))).to(x.scalar_type());
+    if (grad_sum.defined()) result.x = result.x + grad_sum;
+    if (has_update) result.update = result.x.to(weight.scalar_type());
+    result.weight = (grad * normal).sum(0);
+  }
+  result.weight = result.weight.to(weight.scalar_type());
+  return result;
 }
 
 class RmsNorm : public autograd::Function<RmsNorm> {
  public:
   static Tensor forward(autograd::AutogradContext* context, const Tensor& x, const Tensor& weight, double eps) {
     const at::NoGradGuard no_grad;
-    const Normalised result = normalise(x, weight, eps);
+    const Normalised result = normalise(x, {}, weight, eps);
     context->save_for_backward({x, weight, result.scale});
     return result.out;
   }
 
   static autograd::variable_list backward(autograd::AutogradContext* context, autograd::variable_list grads) {
     const auto saved = context->get_saved_variables();
-    const Tensor &x = saved[0], &weight = saved[1], &scale = saved[2];
-    const Tensor grad = grads[0].contiguous();
-    Tensor grad_x, grad_weight;
-    if (x.is_cpu()) {
-      grad_x = at::empty_like(x);
-      grad_weight = at::empty(weight.sizes(), scale.options());
-      detail::rms_norm_backward_cpu(grad, x, weight, scale, grad_x, grad_weight);
-    } else {
-      const Tensor normal = x.to(scale.scalar_type()) * scale.unsqueeze(1);
-      const Tensor slope = grad.to(scale.scalar_type()) * weight;
-      grad_x = (scale.unsqueeze(1) * (slope - normal * (slope * normal).mean(-1, true))).to(x.scalar_type());
-      grad_weight = (grad * normal).sum(0);
-    }
-    return {grad_x, grad_weight.to(weight.scalar_type()), Tensor()};
+    const NormGradient of = differentiate(grads[0].contiguous(), {}, saved[0], saved[1], saved[2], false);
+    return {of.x, of.weight, Tensor()};
   }
 };
 
+class AddRmsNorm : public autograd::Function<AddRmsNorm> {
+ public:
+  static autograd::variable_list forward(autograd::AutogradContext* context, const Tensor& stream, const Tensor& update,
+                                         const Tensor& weight, double eps) {
+    const at::NoGradGuard no_grad;
+    const Normalised result = normalise(stream, update, weight, eps);
+    context->save_for_backward({result.sum, weight, result.scale});
+    context->set_materialize_grads(false);
+    return {result.sum, result.out};
+  }
+
+  static autograd::variable_list backward(autograd::AutogradContext* context, autograd::variable_list grads) {
+    const auto saved = context->get_saved_variables();
+    const Tensor &sum = saved[0], &weight = saved[1], &scale = saved[2];
+    if (!grads[1].defined())  // only the sum was used
+      return {grads[0], grads[0].defined() ? grads[0].to(weight.scalar_type()) : Tensor(), Tensor(), Tensor()};
+    const Tensor grad_sum = grads[0].defined() ? grads[0].contiguous() : Tensor();
+    const NormGradient of = differentiate(grads[1].contiguous(), grad_sum, sum, weight, scale, true);
+    return {of.x, of.update, of.weight, Tensor()};
+  }
+};
+
+bool records(const Tensor& x) { return x.defined() && x.requires_grad(); }
+
 }  // namespace
 
+at::ScalarType stream_type(at::ScalarType weights) { return weights == at::kDouble ? at::kDouble : at::kFloat; }
+
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
-  PLURAL_CHECK(
-      x.dim() >= 1 && weight.dim() == 1 && x.size(-1) == weight.size(0) && x.scalar_type() == weight.scalar_type(),
-      "rms_norm takes x [..., E] and weight [E] of one dtype");
+  PLURAL_CHECK(x.dim() >= 1 && weight.dim() == 1 && x.size(-1) == weight.size(0) &&
+                   (x.scalar_type() == weight.scalar_type() || x.scalar_type() == stream_type(weight.scalar_type())),
+               "rms_norm takes x [..., E] and weight [E] of one dtype");
   const Tensor rows = x.reshape({-1, x.size(-1)}).contiguous();
   // Without a graph to record, the autograd wrapper is only overhead.
-  const bool records = at::GradMode::is_enabled() && (x.requires_grad() || weight.requires_grad());
-  const Tensor out = records ? RmsNorm::apply(rows, weight, eps) : normalise(rows, weight, eps).out;
+  const bool graph = at::GradMode::is_enabled() && (records(x) || records(weight));
+  const Tensor out = graph ? RmsNorm::apply(rows, weight, eps) : normalise(rows, {}, weight, eps).out;
   return out.view(x.sizes());
+}
+
+StreamNorm add_rms_norm(const Tensor& stream, const Tensor& update, const Tensor& weight, double eps) {
+  PLURAL_CHECK(stream.scalar_type() == stream_type(weight.scalar_type()), "the residual stream is float32 (float64)");
+  if (!update.defined()) return {stream, rms_norm(stream, weight, eps)};
+  check_shapes({{"stream", stream, "N E"}, {"update", update, "N E"}, {"weight", weight, "E"}});
+  PLURAL_CHECK(update.scalar_type() == weight.scalar_type(), "an update has the dtype of the weights");
+  const Tensor rows = stream.contiguous(), added = update.contiguous();
+  if (at::GradMode::is_enabled() && (records(stream) || records(update) || records(weight))) {
+    const auto outputs = AddRmsNorm::apply(rows, added, weight, eps);
+    return {outputs[0], outputs[1]};
+  }
+  const Normalised result = normalise(rows, added, weight, eps);
+  return {result.sum, result.out};
 }
 
 }  // namespace plural::kernels
