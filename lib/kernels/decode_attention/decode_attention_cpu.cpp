@@ -11,8 +11,8 @@
 #include <hwy/foreach_target.h>
 // foreach_target first, highway after it.
 #include <ATen/Parallel.h>
-#include <hwy/contrib/math/math-inl.h>
-#include <hwy/highway.h>
+
+#include "lib/kernels/softmax-inl.h"
 
 #include <algorithm>
 #include <cmath>
@@ -118,23 +118,30 @@ HWY_INLINE FloatVector load(Floats d, const BFloat16* from) {
   return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(whole, bits)));
 }
 
-/// score[i * score_stride + j] = q_i . k_j for Q queries and n keys of `size` elements.
+HWY_INLINE hn::Vec<Doubles> load_wide(const BFloat16* from) {
+  const hn::Rebind<uint16_t, HalfFloats> half;
+  const hn::RebindToUnsigned<HalfFloats> whole;
+  const auto bits = hn::LoadU(half, reinterpret_cast<const uint16_t*>(from));
+  return hn::PromoteTo(Doubles(), hn::BitCast(HalfFloats(), hn::ShiftLeft<16>(hn::PromoteTo(whole, bits))));
+}
+
+/// score[i * score_stride + j] = q_i . k_j for Q queries and n keys of `size` elements, summed in float64.
 template <int Q, class T>
-HWY_INLINE void dot_keys(const float* q, const T* keys, int64_t n, int64_t size, float* score, int64_t score_stride) {
-  const Floats d;
+HWY_INLINE void dot_keys(const double* q, const T* keys, int64_t n, int64_t size, float* score, int64_t score_stride) {
+  const Doubles d;
   const int64_t lanes = hn::Lanes(d), whole = size - size % lanes;
   for (int64_t j = 0; j < n; ++j) {
     const T* key = keys + j * size;
-    FloatVector sum[Q];
+    hn::Vec<Doubles> sum[Q];
     for (int i = 0; i < Q; ++i) sum[i] = hn::Zero(d);
     for (int64_t x = 0; x < whole; x += lanes) {
-      const FloatVector k = load(d, key + x);
+      const auto k = load_wide(key + x);
       for (int i = 0; i < Q; ++i) sum[i] = hn::MulAdd(hn::LoadU(d, q + i * size + x), k, sum[i]);
     }
     for (int i = 0; i < Q; ++i) {
-      float dot = hn::GetLane(hn::SumOfLanes(d, sum[i]));
-      for (int64_t x = whole; x < size; ++x) dot += q[i * size + x] * to_float(key[x]);
-      score[i * score_stride + j] = dot;
+      double dot = hn::GetLane(hn::SumOfLanes(d, sum[i]));
+      for (int64_t x = whole; x < size; ++x) dot += q[i * size + x] * static_cast<double>(to_float(key[x]));
+      score[i * score_stride + j] = static_cast<float>(dot);
     }
   }
 }
@@ -191,22 +198,10 @@ HWY_INLINE void for_blocks(int64_t n, const F& f) {
 
 /// Turns score[first, total) into weights that sum to 1; places before `first` become 0.
 HWY_INLINE void softmax(float* score, int64_t first, int64_t total) {
-  const Floats d;
-  const int64_t lanes = hn::Lanes(d);
   std::fill_n(score, first, 0.0F);
-  float top = *std::max_element(score + first, score + total);
-  float sum = 0;
-  FloatVector sums = hn::Zero(d);
-  int64_t j = first;
-  for (; j + lanes <= total; j += lanes) {
-    const FloatVector e = hn::Exp(d, hn::Sub(hn::LoadU(d, score + j), hn::Set(d, top)));
-    sums = hn::Add(sums, e);
-    hn::StoreU(e, d, score + j);
-  }
-  for (; j < total; ++j) sum += score[j] = std::exp(score[j] - top);
-  sum += hn::GetLane(hn::SumOfLanes(d, sums));
-  const float inverse = 1.0F / sum;
-  for (j = first; j < total; ++j) score[j] *= inverse;
+  const float top = *std::max_element(score + first, score + total);
+  const auto inverse = static_cast<float>(1 / exponentials(score + first, total - first, top));
+  for (int64_t j = first; j < total; ++j) score[j] *= inverse;
 }
 
 /// One unit of work: the query heads of key head `kv` for a range of rows with one prefix.
@@ -221,10 +216,13 @@ void attend(const DecodeAttentionParams& p, RowRange range, int64_t kv) {
   }
   const int64_t stride = prefix + longest;
   const auto scale = static_cast<float>(p.scale);
-  thread_local std::vector<float> scratch;  // kept between calls: an allocation a unit costs as much as its work
-  scratch.resize(queries * (2 * size + stride));
-  float* q = scratch.data();              // [queries, D], scaled
-  float* mixed = q + queries * size;      // [queries, D]
+  // Kept between calls: an allocation a unit costs as much as its work.
+  thread_local std::vector<float> scratch;
+  thread_local std::vector<double> wide_scratch;
+  scratch.resize(queries * (size + stride));
+  wide_scratch.resize(queries * size);
+  double* q = wide_scratch.data();        // [queries, D], scaled in float32
+  float* mixed = scratch.data();          // [queries, D]
   float* score = mixed + queries * size;  // [queries, stride]
 
   for (int64_t r = 0; r < rows; ++r) {

@@ -12,8 +12,6 @@
 #include <hwy/foreach_target.h>
 // foreach_target first, highway after it.
 #include <ATen/Parallel.h>
-#include <hwy/contrib/math/math-inl.h>
-#include <hwy/highway.h>
 
 #include <algorithm>
 #include <atomic>
@@ -22,10 +20,10 @@
 #include <vector>
 
 #include "lib/kernels/cpu_simd.h"
+#include "lib/kernels/softmax-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace plural::kernels::HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
 
 /// Tokens of one block of queries; times the query heads of a key head, its rows.
 constexpr int64_t kBlockTokens = 16;
@@ -33,9 +31,10 @@ constexpr int64_t kBlockTokens = 16;
 template <class F>
 using Lanes = hn::ScalableTag<F>;
 
+/// Whole vectors of float32 or two of float64.
 template <class F>
 int64_t padded(int64_t count) {
-  const int64_t lanes = hn::Lanes(Lanes<F>());
+  const int64_t lanes = hn::Lanes(Lanes<float>());
   return (count + lanes - 1) / lanes * lanes;
 }
 
@@ -84,6 +83,46 @@ void multiply(Strided<F> a, int64_t rows, const F* b, int64_t b_row, int64_t dep
   int64_t j = 0;
   for (; j + 4 * lanes <= columns; j += 4 * lanes) multiply_columns<4>(a, rows, b + j, b_row, depth, c + j, c_row, add);
   for (; j < columns; j += lanes) multiply_columns<1>(a, rows, b + j, b_row, depth, c + j, c_row, add);
+}
+
+HWY_INLINE void store_narrow(hn::Vec<Doubles> x, float* to) {
+  hn::StoreU(hn::DemoteTo(HalfFloats(), x), HalfFloats(), to);
+}
+HWY_INLINE void store_narrow(hn::Vec<Doubles> x, double* to) { hn::StoreU(x, Doubles(), to); }
+
+template <int R, class F>
+HWY_INLINE void multiply_wide_tile(Strided<F> a, const F* b, int64_t b_row, int64_t depth, F* c, int64_t c_row) {
+  const Doubles d;
+  const int64_t lanes = hn::Lanes(d);
+  hn::Vec<Doubles> low[R], high[R];
+  for (int i = 0; i < R; ++i) low[i] = high[i] = hn::Zero(d);
+  for (int64_t k = 0; k < depth; ++k) {
+    const auto right = load_wide(b + k * b_row), next = load_wide(b + k * b_row + lanes);
+    for (int i = 0; i < R; ++i) {
+      const auto left = hn::Set(d, static_cast<double>(a.data[i * a.row + k * a.column]));
+      low[i] = hn::MulAdd(left, right, low[i]);
+      high[i] = hn::MulAdd(left, next, high[i]);
+    }
+  }
+  for (int i = 0; i < R; ++i) {
+    store_narrow(low[i], c + i * c_row);
+    store_narrow(high[i], c + i * c_row + lanes);
+  }
+}
+
+/// c [rows, columns] = a [rows, depth] b [depth, columns], summed in float64.
+template <class F>
+void multiply_wide(Strided<F> a, int64_t rows, const F* b, int64_t b_row, int64_t depth, int64_t columns, F* c,
+                   int64_t c_row) {
+  const int64_t step = 2 * hn::Lanes(Doubles());  // whole float32 vectors
+  int64_t i = 0;
+  const auto block = [&](auto count) {
+    for (int64_t j = 0; j < columns; j += step)
+      multiply_wide_tile<count()>(a.from_row(i), b + j, b_row, depth, c + i * c_row + j, c_row);
+    i += count();
+  };
+  while (i + 6 <= rows) block(std::integral_constant<int, 6>());
+  while (i < rows) block(std::integral_constant<int, 1>());
 }
 
 template <class F>
@@ -246,8 +285,8 @@ class Unit {
   void score(const Block& block) {
     score_.resize(block.rows * block.columns);
     for_keys(block, [&](const Place& place, int64_t column, int64_t length) {
-      multiply<F>({query_.data(), width_, 1}, block.rows, at(place.key_t), place.columns, p_.head_size,
-                  padded<F>(length), score_.data() + column, block.columns, false);
+      multiply_wide<F>({query_.data(), width_, 1}, block.rows, at(place.key_t), place.columns, p_.head_size,
+                       padded<F>(length), score_.data() + column, block.columns);
     });
   }
 
@@ -291,13 +330,13 @@ class Unit {
           for (int64_t j = begin; j < end; ++j) top = std::max(top, row[j]);
         },
         blank);
-    F sum = 0;
+    double sum = 0;
     for_runs(
         block, r, [&](int64_t begin, int64_t end) { sum += exponentials(row + begin, end - begin, top); },
         [](int64_t, int64_t) {});
-    const F inverse = 1 / sum;
+    const auto inverse = static_cast<F>(1 / sum);
     for (int64_t j = 0; j < block.columns; ++j) row[j] *= inverse;
-    return top + std::log(sum);
+    return static_cast<F>(top + std::log(sum));
   }
 
   /// Scores -> weights as in the forward pass, and slope_ -> the gradient of the scores.
@@ -310,22 +349,6 @@ class Unit {
         [&](int64_t begin, int64_t end) { std::fill(weight + begin, weight + end, F(0)); });
     // Padding of slope_ is finite (zeros of the padded values), and its weight is 0.
     for (int64_t j = 0; j < block.columns; ++j) slope[j] = weight[j] * (slope[j] - delta);
-  }
-
-  /// row <- exp(row - top); returns the sum.
-  static F exponentials(F* row, int64_t count, F top) {
-    const Lanes<F> d;
-    const int64_t lanes = hn::Lanes(d);
-    auto sums = hn::Zero(d);
-    int64_t j = 0;
-    for (; j + lanes <= count; j += lanes) {
-      const auto e = hn::Exp(d, hn::Sub(hn::LoadU(d, row + j), hn::Set(d, top)));
-      sums = hn::Add(sums, e);
-      hn::StoreU(e, d, row + j);
-    }
-    F sum = hn::GetLane(hn::SumOfLanes(d, sums));
-    for (; j < count; ++j) sum += row[j] = std::exp(row[j] - top);
-    return sum;
   }
 
   const SegmentAttentionParams& p_;
