@@ -111,12 +111,22 @@ def check(folder: Path) -> None:
     model, info = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", output_loading_info=True)
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         assert not info[kind], (kind, info[kind])
+    kept = model.dtype
+
+    def error(logits, exact):
+        return (logits.float() - exact).abs()
+
     with torch.no_grad():
-        logits = model.eval()(input_ids=ours["ids"]).logits.float()
-    worst = (logits - ours["logits"]).abs().max().item()
-    limit = 2e-5 if model.dtype == torch.float32 else 0.1
-    assert worst <= limit, f"logits differ by {worst}"
-    print(f"{folder}: dtype {model.dtype}, logits differ by at most {worst:.2e}")
+        exact = model.float().eval()(input_ids=ours["ids"]).logits  # of the very weights that were saved
+        found = error(ours["logits"], exact)
+        if kept == torch.float32:
+            assert found.max() <= 2e-5, f"logits differ by {found.max()}"
+        else:  # rounding is allowed to cost what it costs transformers
+            theirs = error(model.to(kept)(input_ids=ours["ids"]).logits, exact)
+            assert found.mean() <= 1.1 * theirs.mean() and found.max() <= 2 * theirs.max(), (
+                f"off the exact logits by {found.mean()} on average, at most {found.max()}; "
+                f"transformers by {theirs.mean()}, at most {theirs.max()}")
+    print(f"{folder}: dtype {kept}, logits off by at most {found.max():.2e}")
 
 
 if __name__ == "__main__":

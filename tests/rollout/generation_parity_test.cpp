@@ -38,6 +38,14 @@ Tensor difference(TransformerPolicy& policy, const RolloutBatch& batch, double t
   return (scored.log_prob.cpu() - at::tensor(sampled)).abs();
 }
 
+bool multiplies_bfloat16() {
+#ifdef __x86_64__
+  return __builtin_cpu_supports("avx512bf16") != 0;
+#else
+  return false;
+#endif
+}
+
 }  // namespace
 
 TEST_CASE("greedy generation equals transformers token for token", "[parity]") {
@@ -78,7 +86,8 @@ TEST_CASE("SmolLM2: sampler and trainer agree on log-probs", "[parity]") {
     if (dtype == at::kFloat) {
       CHECK(error.max().item<float>() < 1e-4);
     } else {
-      CHECK(error.mean().item<float>() < 0.01);  // docs/design/004-bf16-mismatch.md
+      // docs/design/004-bf16-mismatch.md: processors that only emulate bfloat16 round by the size of the batch.
+      CHECK(error.mean().item<float>() < (test_device().is_cuda() || multiplies_bfloat16() ? 0.01 : 0.03));
     }
   }
 }

@@ -175,7 +175,7 @@ class Unit {
   void forward() {
     for_blocks([&](const Block& block) {
       gather(block, p_.query, static_cast<F>(p_.scale), query_);
-      score(block);
+      score(block, true);
       for (int64_t r = 0; r < block.rows; ++r) log_sum(block, r) = normalise(block, r);
       mix(block, &Place::value, score_, mixed_);
       scatter(block, mixed_, p_.out);
@@ -188,7 +188,7 @@ class Unit {
       gather(block, p_.query, scale, query_);
       gather(block, p_.out, F(1), mixed_);
       gather(block, p_.grad_out, F(1), upstream_);
-      score(block);
+      score(block, false);
       slope_.resize(block.rows * block.columns);
       for_keys(block, [&](const Place& place, int64_t column, int64_t length) {
         multiply<F>({upstream_.data(), width_, 1}, block.rows, at(place.value_t), place.columns, p_.head_size,
@@ -281,12 +281,19 @@ class Unit {
     }
   }
 
-  /// score_ [rows, columns] = scaled query . key; padding and unseen keys hold anything.
-  void score(const Block& block) {
+  /// score_ [rows, columns] = scaled query . key; padding and unseen keys hold anything. Only the forward pass must
+  /// match decode_attention to the last bit; float32 sums do for the gradient and take half the time.
+  void score(const Block& block, bool exactly) {
     score_.resize(block.rows * block.columns);
     for_keys(block, [&](const Place& place, int64_t column, int64_t length) {
-      multiply_wide<F>({query_.data(), width_, 1}, block.rows, at(place.key_t), place.columns, p_.head_size,
-                       padded<F>(length), score_.data() + column, block.columns);
+      const Strided<F> query{query_.data(), width_, 1};
+      F* to = score_.data() + column;
+      if (exactly)
+        multiply_wide(query, block.rows, at(place.key_t), place.columns, p_.head_size, padded<F>(length), to,
+                      block.columns);
+      else
+        multiply<F>(query, block.rows, at(place.key_t), place.columns, p_.head_size, padded<F>(length), to,
+                    block.columns, false);
     });
   }
 
