@@ -11,6 +11,7 @@ out=${OUT:-$root/runs/quickstart-seed$seed}
 base=$home/models/SmolLM2-135M-Instruct
 data=$home/data/wordnet
 start=$(date +%s)
+before=$(cat "$out/minutes" 2>/dev/null || echo 0)  # of earlier runs that were stopped
 
 say() { printf '\n== %s\n' "$*" >&2; }
 train() {  # train CONFIG RUN_DIR [--set ...]: fresh, or on from the newest checkpoint
@@ -26,6 +27,8 @@ evaluate() {  # evaluate NAME TITLE MODEL [options]
 }
 
 mkdir -p "$out/evals"
+count_minutes() { awk "BEGIN { printf \"%.1f\\n\", $before + ($(date +%s) - $start) / 60 }" > "$out/minutes"; }
+trap count_minutes EXIT
 say "1/6 base model on held-out categories"
 evaluate 1-base "base model" "$base" --num-answers 3 --samples 1
 say "2/6 multi-response fine-tuning (teaches the format)"
@@ -40,4 +43,5 @@ evaluate 4-rl "after RL" "$out/rl/model" --num-answers 3,1,2,4,5 --samples 2
 say "6/6 report"
 [ -e "$out/rl/evals" ] || ln -s ../evals "$out/rl/evals"
 "$plural" report "$out/rl"
-printf 'seed %s, %s minutes in all\n' "$seed" "$((($(date +%s) - start + 30) / 60))"
+count_minutes
+printf 'seed %s, %s minutes in all\n' "$seed" "$(cat "$out/minutes")"
