@@ -22,7 +22,8 @@ class MetricSink {
 /// One JSON object a step, flushed each time: {"step": n, "name": value, ...}; non-finite values are null.
 /// `keep_until_step` drops later lines of an existing file first (resume); -1 starts the file anew.
 std::unique_ptr<MetricSink> make_json_lines_sink(const std::filesystem::path& file, int64_t keep_until_step);
-/// TensorBoard event file in `dir` (scalars only).
-std::unique_ptr<MetricSink> make_tensorboard_sink(const std::filesystem::path& dir);
+/// TensorBoard event file in `dir` (scalars only). `keep_until_step` drops later points from the event files that are
+/// there already (resume), and what a killed process left half-written; -1 removes those files.
+std::unique_ptr<MetricSink> make_tensorboard_sink(const std::filesystem::path& dir, int64_t keep_until_step);
 
 }  // namespace plural

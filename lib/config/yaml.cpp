@@ -130,10 +130,9 @@ class TreeBuilder : public YAML::EventHandler {
 };
 
 void check_text(std::string_view text, const std::string& file) {
-  const size_t bad = detail::find_invalid_utf8(text);
-  const size_t zero = text.find('\0');
-  const size_t place = std::min(bad, zero);
-  if (place == std::string_view::npos) return;
+  const size_t bad = valid_utf8_prefix(text);
+  const size_t place = std::min(bad, text.find('\0'));
+  if (place >= text.size()) return;
   const int line = 1 +
                    static_cast<int>(std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(place), '\n'));
   fail({file, line, 1}, place == bad ? "this line is not valid UTF-8; save the file as UTF-8"

@@ -8,6 +8,7 @@
 
 #include "lib/core/file_io.h"
 #include "lib/core/format.h"
+#include "lib/core/json_depth.h"
 #include "lib/core/utf8.h"
 #include "plural/dataset.h"
 #include "plural/error.h"
@@ -19,7 +20,6 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kMaxProblems = 20;  // shown of one file
-constexpr size_t kMaxDepth = 200;    // of nested JSON; beyond it only an attack is meant
 
 std::string brief(const json& value) {
   std::string text = value.dump(-1, ' ', false, json::error_handler_t::replace);
@@ -117,31 +117,12 @@ std::vector<Response> read_responses(const json& value, const Place& place) {
   return responses;
 }
 
-// dump() recurses, so nesting is bounded before anything is built from it.
-bool too_deep(std::string_view text) {
-  size_t depth = 0;
-  bool in_text = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_text) {
-      if (c == '\\') ++i;
-      if (c == '"') in_text = false;
-    } else if (c == '"') {
-      in_text = true;
-    } else if (c == '[' || c == '{') {
-      if (++depth > kMaxDepth) return true;
-    } else if ((c == ']' || c == '}') && depth > 0) {
-      --depth;
-    }
-  }
-  return false;
-}
-
 json parse_line(std::string_view text, const Place& place) {
-  if (const size_t bad = detail::find_invalid_utf8(text); bad != std::string_view::npos)
+  if (const size_t bad = valid_utf8_prefix(text); bad < text.size())
     place.fail(fmt::format("byte {} (0x{:02x}) is not valid UTF-8; save the file as UTF-8", bad + 1,
                            static_cast<unsigned char>(text[bad])));
-  if (too_deep(text)) place.fail(fmt::format("the JSON is nested more than {} deep", kMaxDepth));
+  if (detail::json_too_deep(text))
+    place.fail(fmt::format("the JSON is nested more than {} deep", detail::kMaxJsonDepth));
   try {
     return json::parse(text);
   } catch (const json::parse_error& error) {

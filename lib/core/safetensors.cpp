@@ -10,6 +10,7 @@
 
 #include "lib/core/file_io.h"
 #include "lib/core/format.h"
+#include "lib/core/json_depth.h"
 #include "lib/core/safetensors.h"
 #include "plural/checkpoint.h"
 #include "plural/error.h"
@@ -67,6 +68,7 @@ std::string brief(const json& value) {
 }
 
 json parse_header(const std::string& text, const Place& place) {
+  if (detail::json_too_deep(text)) place.fail("the header is nested too deep to be one of tensors");
   std::vector<std::set<std::string>> keys;  // of the objects that are open
   std::string duplicate;
   const auto watch = [&](int, json::parse_event_t event, json& value) {

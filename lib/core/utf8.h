@@ -1,42 +1,50 @@
 // SPDX-License-Identifier: Apache-2.0
+// UTF-8: the one place that knows which bytes form a character.
 #pragma once
 
 #include <cstddef>
+#include <string>
 #include <string_view>
 
-namespace plural::detail {
+namespace plural {
 
-/// Offset of the first byte that is not part of well-formed UTF-8 (no surrogates, no overlong forms), or npos.
-inline size_t find_invalid_utf8(std::string_view text) {
-  const auto* s = reinterpret_cast<const unsigned char*>(text.data());
-  const size_t n = text.size();
-  for (size_t i = 0; i < n;) {
-    const unsigned char a = s[i];
-    if (a < 0x80) {
-      ++i;
-      continue;
-    }
-    size_t more;
-    unsigned char low = 0x80, high = 0xbf;  // of the second byte
-    if (a >= 0xc2 && a <= 0xdf) {
-      more = 1;
-    } else if (a >= 0xe0 && a <= 0xef) {
-      more = 2;
-      if (a == 0xe0) low = 0xa0;
-      if (a == 0xed) high = 0x9f;
-    } else if (a >= 0xf0 && a <= 0xf4) {
-      more = 3;
-      if (a == 0xf0) low = 0x90;
-      if (a == 0xf4) high = 0x8f;
-    } else {
-      return i;
-    }
-    if (n - i <= more || s[i + 1] < low || s[i + 1] > high) return i;
-    for (size_t k = 2; k <= more; ++k)
-      if ((s[i + k] & 0xc0) != 0x80) return i;
-    i += more + 1;
-  }
-  return std::string_view::npos;
+/// What stands at one place of a byte string: a character, or an ill-formed sequence.
+struct Utf8Step {
+  size_t size;  ///< bytes to go on by; for an ill-formed sequence its maximal subpart (Unicode
+                ///< 15, 3.9, U+FFFD)
+  bool valid;
+  bool cut;  ///< ill-formed only because the text ends inside the character
+};
+
+/// Looks at the character that starts at text[at]; at < text.size().
+Utf8Step utf8_step(std::string_view text, size_t at);
+
+/// One character of text that is known to be valid.
+struct CodePoint {
+  char32_t value;
+  size_t size;  ///< bytes
+};
+
+inline CodePoint decode_utf8(const char* bytes) {
+  const auto byte = [bytes](int i) { return static_cast<char32_t>(static_cast<unsigned char>(bytes[i])); };
+  const char32_t lead = byte(0);
+  if (lead < 0x80) return {lead, 1};
+  if (lead < 0xE0) return {(lead & 0x1F) << 6 | (byte(1) & 0x3F), 2};
+  if (lead < 0xF0) return {(lead & 0x0F) << 12 | (byte(1) & 0x3F) << 6 | (byte(2) & 0x3F), 3};
+  return {(lead & 0x07) << 18 | (byte(1) & 0x3F) << 12 | (byte(2) & 0x3F) << 6 | (byte(3) & 0x3F), 4};
 }
 
-}  // namespace plural::detail
+void append_utf8(std::string& out, char32_t code_point);
+
+/// Bytes of the valid text that `text` starts with: text.size() when all of it is valid. Eight ASCII bytes at a time.
+size_t valid_utf8_prefix(std::string_view text);
+inline bool is_valid_utf8(std::string_view text) { return valid_utf8_prefix(text) == text.size(); }
+
+/// Each ill-formed sequence becomes one U+FFFD, as Python's bytes.decode("utf-8", errors="replace")
+/// does.
+std::string replace_invalid_utf8(std::string_view text);
+
+/// Bytes (0 to 3) at the end of `text` that begin a character which more bytes could complete.
+size_t open_utf8_suffix(std::string_view text);
+
+}  // namespace plural

@@ -3,7 +3,7 @@
 
 #include <set>
 
-#include "lib/text/utf8.h"
+#include "lib/core/utf8.h"
 
 namespace plural::eval {
 

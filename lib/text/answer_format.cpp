@@ -246,9 +246,11 @@ std::vector<Message> render_prompt(const std::vector<Message>& prompt, const Ans
   const std::string instruction = format.instruction(k);
   for (auto message = messages.rbegin(); message != messages.rend(); ++message) {
     if (message->role != "user") continue;
-    if (!message->content.empty() && !is_space(static_cast<unsigned char>(message->content.back())))
-      message->content += ' ';
-    message->content += instruction;
+    std::string& task = message->content;
+    const std::string_view words = trim(task);
+    const bool spaced = words.empty() || words.data() + words.size() != task.data() + task.size();
+    if (!task.empty() && !spaced) task += ' ';
+    task += instruction;
     return messages;
   }
   messages.push_back({"user", instruction});

@@ -11,7 +11,7 @@
 #include <charconv>
 #include <cmath>
 
-#include "lib/text/utf8.h"
+#include "lib/core/utf8.h"
 #include "plural/answers.h"
 
 namespace plural {

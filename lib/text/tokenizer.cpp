@@ -7,7 +7,7 @@
 #include "lib/core/format.h"
 #include "lib/text/chat_template.h"
 #include "lib/text/tokenizer_json.h"
-#include "lib/text/utf8.h"
+#include "lib/core/utf8.h"
 #include "plural/error.h"
 
 namespace plural {

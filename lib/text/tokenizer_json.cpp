@@ -3,12 +3,12 @@
 
 #include <algorithm>
 #include <array>
-#include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 
+#include "lib/core/file_io.h"
 #include "lib/core/format.h"
-#include "lib/text/utf8.h"
+#include "lib/core/json_depth.h"
+#include "lib/core/utf8.h"
 #include "plural/error.h"
 
 namespace plural {
@@ -80,16 +80,11 @@ class Field {
   const Json& value_;
 };
 
-std::string read_bytes(const fs::path& file) {
-  std::ifstream in(file, std::ios::binary);
-  std::string bytes{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-  if (!in) throw InputError(fmt::format("{}: cannot be read", file.string()));
-  return bytes;
-}
-
 Json read_json(const fs::path& file) {
+  const std::string text = detail::read_whole_file(file);
+  if (detail::json_too_deep(text)) throw InputError(fmt::format("{}: the JSON is nested too deep", file.string()));
   try {
-    return Json::parse(read_bytes(file));
+    return Json::parse(text);
   } catch (const Json::parse_error& error) {
     throw InputError(fmt::format("{}: not valid JSON at byte {}: {}", file.string(), error.byte, error.what()));
   }
@@ -363,7 +358,8 @@ TokenizerConfigFile read_tokenizer_config(const fs::path& model_dir) {
     out.eos_token = read_token_name(root["eos_token"]);
   }
   // As in `transformers`, the file of its own wins.
-  if (const fs::path file = model_dir / "chat_template.jinja"; fs::exists(file)) out.chat_template = read_bytes(file);
+  if (const fs::path file = model_dir / "chat_template.jinja"; fs::exists(file))
+    out.chat_template = detail::read_whole_file(file);
   return out;
 }
 

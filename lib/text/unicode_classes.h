@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "lib/text/utf8.h"
+#include "lib/core/utf8.h"
 
 namespace plural {
 

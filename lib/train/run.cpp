@@ -92,8 +92,9 @@ class Run {
       say("no checkpoint yet: starting from the first step\n");
     }
     folder_.drop_after(step_);
-    lines_ = make_json_lines_sink(folder_.path() / "metrics.jsonl", state ? step_ : -1);
-    board_ = make_tensorboard_sink(folder_.path() / "tensorboard");
+    const int64_t keep_until = state ? step_ : -1;
+    lines_ = make_json_lines_sink(folder_.path() / "metrics.jsonl", keep_until);
+    board_ = make_tensorboard_sink(folder_.path() / "tensorboard", keep_until);
   }
 
   /// False when asked to stop.

@@ -19,6 +19,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* kConfigFile = "config.yaml";
+constexpr const char* kManifestFile = "manifest.json";
+constexpr const char* kLockFile = "run.lock";  // there while a process works in the folder
+
+bool holds_run(const fs::path& folder) { return fs::exists(folder / kConfigFile); }
+
 /// Left by write_file_atomic and save_model when the process was killed.
 bool is_leftover(const fs::path& path) { return path.filename().string().find(".tmp") != std::string::npos; }
 
@@ -29,6 +35,17 @@ void make_folder(const fs::path& path) {
     throw SystemError(
         fmt::format("output: the folder {} cannot be created: {}; set output to a folder that can be written",
                     path.string(), error ? error.message() : "a file of that name is in the way"));
+  }
+}
+
+/// A folder to start a run in holds nothing, or what a process leaves that was killed while it created the folder.
+void check_empty(const fs::path& folder) {
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    if (is_leftover(entry.path()) || name == kManifestFile || name == kLockFile) continue;
+    throw InputError(fmt::format(
+        "output: {} is not empty (it holds '{}') and is no run folder to --resume; set another output folder",
+        folder.string(), name));
   }
 }
 
@@ -105,30 +122,24 @@ FileHashes hash_inputs(const RunConfig& config) {
 
 RunFolder::RunFolder(const RunConfig& config, bool resume) : path_(config.output) {
   std::error_code ignored;
-  const bool exists = fs::is_directory(path_, ignored);
-  if (exists && fs::exists(path_ / "config.yaml")) {
-    if (!resume) {
-      throw InputError(fmt::format("output: {} holds a run already; go on with --resume, or set another output folder",
-                                   path_.string()));
-    }
-    check_same_settings(config, path_ / "config.yaml");
-    resuming_ = true;
+  if (!fs::is_directory(path_, ignored)) return;
+  if (!holds_run(path_)) {
+    check_empty(path_);
     return;
   }
-  if (!exists) return;
-  for (const auto& entry : fs::directory_iterator(path_)) {
-    // manifest.json alone: the process was killed while it created the folder.
-    if (is_leftover(entry.path()) || entry.path().filename() == "manifest.json") continue;
-    throw InputError(
-        fmt::format("output: {} is not empty (it holds '{}') and is no run folder to --resume; set "
-                    "another output "
-                    "folder",
-                    path_.string(), entry.path().filename().string()));
+  if (!resume) {
+    throw InputError(fmt::format("output: {} holds a run already; go on with --resume, or set another output folder",
+                                 path_.string()));
   }
+  lock();
+  check_same_settings(config, path_ / kConfigFile);
+  resuming_ = true;
 }
 
+void RunFolder::lock() { lock_ = std::make_unique<detail::FileLock>(path_ / kLockFile, "output"); }
+
 void RunFolder::check_inputs(const FileHashes& hashes) const {
-  const fs::path file = path_ / "manifest.json";
+  const fs::path file = path_ / kManifestFile;
   std::ifstream in(file);
   const auto json = nlohmann::json::parse(in, nullptr, false);
   if (!json.is_object() || !json.contains("sha256") || !json["sha256"].is_object()) {
@@ -146,10 +157,15 @@ void RunFolder::check_inputs(const FileHashes& hashes) const {
   }
 }
 
-void RunFolder::create(const RunConfig& config, const FileHashes& hashes) const {
+void RunFolder::create(const RunConfig& config, const FileHashes& hashes) {
   make_folder(path_);
-  write_file_atomic(path_ / "manifest.json", manifest(config, hashes).dump(2) + "\n");
-  write_file_atomic(path_ / "config.yaml", dump(config));
+  lock();
+  // Another process may have come first while this one loaded its model.
+  if (holds_run(path_))
+    throw InputError(
+        fmt::format("output: {} holds a run since a moment ago; set another output folder", path_.string()));
+  write_file_atomic(path_ / kManifestFile, manifest(config, hashes).dump(2) + "\n");
+  write_file_atomic(path_ / kConfigFile, dump(config));
 }
 
 void RunFolder::write_samples(int64_t step, const std::string& lines) const {

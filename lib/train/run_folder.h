@@ -6,8 +6,10 @@
 
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <string>
 
+#include "lib/core/file_lock.h"
 #include "plural/policy.h"
 #include "plural/run_config.h"
 
@@ -22,7 +24,8 @@ class RunFolder {
  public:
   /// Looks before anything is loaded. A fresh start needs an absent or empty folder; `resume` needs
   /// a folder of the same configuration, or none yet. Otherwise throws InputError that says what
-  /// differs and what to do.
+  /// differs and what to do. From here (resuming) or from create() on, the folder is locked: a second
+  /// process in it gets an InputError that names the first.
   RunFolder(const RunConfig& config, bool resume);
 
   /// True when the folder belongs to a run that was started before.
@@ -32,7 +35,7 @@ class RunFolder {
   /// Throws InputError when an input file is not the one that the run was started with.
   void check_inputs(const FileHashes& hashes) const;
   /// Creates the folder with manifest.json and config.yaml.
-  void create(const RunConfig& config, const FileHashes& hashes) const;
+  void create(const RunConfig& config, const FileHashes& hashes);
 
   /// Writes samples/step_N.jsonl.
   void write_samples(int64_t step, const std::string& lines) const;
@@ -44,8 +47,11 @@ class RunFolder {
   std::filesystem::path model() const { return path_ / "model"; }
 
  private:
+  void lock();
+
   std::filesystem::path path_;
   bool resuming_ = false;
+  std::unique_ptr<detail::FileLock> lock_;
 };
 
 }  // namespace plural

@@ -3,6 +3,8 @@
 #include <fstream>
 #include <set>
 
+#include "lib/core/json_depth.h"
+#include "lib/core/utf8.h"
 #include "plural/checkpoint.h"
 #include "plural/error.h"
 #include "plural/rng.h"
@@ -72,4 +74,41 @@ TEST_CASE("atomic writes replace whole files and report a folder that is not the
   CHECK(std::distance(std::filesystem::directory_iterator(dir), {}) == 1);
   CHECK_THROWS_AS(write_file_atomic(dir / "no" / "a", "x"), SystemError);
   std::filesystem::remove_all(dir);
+}
+
+TEST_CASE("invalid UTF-8 becomes U+FFFD by maximal subparts") {
+  const std::string bad = "\xEF\xBF\xBD";
+  CHECK(replace_invalid_utf8("a\xFFz") == "a" + bad + "z");
+  CHECK(replace_invalid_utf8("\xE2\x82") == bad);
+  CHECK(replace_invalid_utf8("\xF0\x9F\x98x") == bad + "x");
+  CHECK(replace_invalid_utf8("\xED\xA0\x80") == bad + bad + bad);  // a surrogate
+  CHECK(replace_invalid_utf8("\xC0\xAF") == bad + bad);            // overlong
+  CHECK(replace_invalid_utf8("\xF4\x90\x80\x80") == bad + bad + bad + bad);
+  CHECK(replace_invalid_utf8("é€😀") == "é€😀");
+}
+
+TEST_CASE("the valid prefix ends at the first byte that belongs to no character") {
+  // Eight ASCII bytes are looked at together, so the places around their borders matter.
+  for (size_t before = 0; before < 20; ++before) {
+    const std::string ascii(before, 'x');
+    CHECK(valid_utf8_prefix(ascii + "€" + ascii) == 2 * before + 3);
+    CHECK(is_valid_utf8(ascii + "€" + ascii));
+    for (const char* bad : {"\xff", "\x80", "\xe2\x82", "\xed\xa0\x80", "\xc0\xaf"}) {
+      CHECK(valid_utf8_prefix(ascii + bad + ascii) == before);
+      CHECK_FALSE(is_valid_utf8(ascii + bad));
+    }
+  }
+  CHECK(valid_utf8_prefix("") == 0);
+}
+
+TEST_CASE("the depth of JSON counts brackets, but not those in texts") {
+  const auto nested = [](size_t depth) { return std::string(depth, '[') + std::string(depth, ']'); };
+  CHECK_FALSE(plural::detail::json_too_deep(nested(plural::detail::kMaxJsonDepth)));
+  CHECK(plural::detail::json_too_deep(nested(plural::detail::kMaxJsonDepth + 1)));
+  std::string siblings;
+  for (int i = 0; i < 500; ++i) siblings += "[{}],";
+  CHECK_FALSE(plural::detail::json_too_deep(siblings));
+  CHECK_FALSE(plural::detail::json_too_deep("\"" + std::string(500, '[') + "\""));
+  CHECK_FALSE(plural::detail::json_too_deep("\"\\\"" + std::string(500, '[')));  // the escaped quote ends no text
+  CHECK_FALSE(plural::detail::json_too_deep("]]]]"));
 }

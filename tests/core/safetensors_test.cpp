@@ -133,6 +133,9 @@ TEST_CASE("safetensors headers are not believed") {
   CHECK_THAT(thrown<InputError>([&] { read_safetensors(dir / "short"); }), Contains("truncated"));
   dir.write("lies", std::string("\xff\xff\xff\xff\xff\xff\xff\x7f", 8) + "{}");
   CHECK_THAT(thrown<InputError>([&] { read_safetensors(dir / "lies"); }), Contains("header"));
+  // A value that is shown in a message must not overflow the stack.
+  CHECK_THAT(message("{\"t\":" + std::string(1'000'000, '[') + std::string(1'000'000, ']') + "}", ""),
+             Contains("nested too deep"));
   CHECK_THAT(thrown<InputError>([&] { read_safetensors(dir / "missing"); }), Contains("cannot open"));
   CHECK_THAT(thrown<InputError>([&] { read_safetensors(dir.path()); }), Contains("regular file"));
 }

@@ -1,8 +1,9 @@
-"""Reads a TensorBoard event file with nothing but the standard library and prints one JSON line an event.
+"""Reads the TensorBoard event files of a folder with nothing but the standard library; prints one JSON line an event.
 
 Written from the format's description, not from plural's writer: checks both CRC-32C sums of every record.
 """
 import json
+import pathlib
 import struct
 import sys
 
@@ -51,8 +52,9 @@ def fields(data):
         yield key >> 3, value
 
 
-def main():
-    data = open(sys.argv[1], "rb").read()
+def events(file):
+    """The events of one file, in order."""
+    data = file.read_bytes()
     at = 0
     while at < len(data):
         head = data[at:at + 8]
@@ -77,7 +79,14 @@ def main():
                     assert one == 1
                     item = dict(fields(item))
                     event.setdefault("values", {})[item[1].decode()] = item[2]
-        print(json.dumps(event))
+        yield event
 
 
-main()
+def folder_events(folder):
+    for file in sorted(pathlib.Path(folder).glob("events.out.tfevents.*")):
+        yield from events(file)
+
+
+if __name__ == "__main__":
+    for one_event in folder_events(sys.argv[1]):
+        print(json.dumps(one_event))

@@ -165,6 +165,24 @@ TEST_CASE("instructions name the tags and the number of answers") {
   CHECK_THAT(prompt[1].content, Catch::StartsWith("Name 2 birds. Give 2 different answers."));
 }
 
+TEST_CASE("the instruction stands after the last user turn, with a space between") {
+  const auto format = make_answer_format("compact");
+  const std::string instruction = format->instruction(2);
+  const std::pair<std::string, std::string> cases[] = {
+      {"Name pets.", "Name pets. "}, {"Name pets.\n", "Name pets.\n"}, {"", ""},
+      {"Dis voilà", "Dis voilà "},                            // its last byte, alone, would be a space in Latin-1
+      {"名前は…", "名前は… "},       {"a\u3000", "a\u3000"},  // an ideographic space is one
+  };
+  for (const auto& [task, expected] : cases) {
+    INFO(task);
+    const auto messages = render_prompt({{"system", "s"}, {"user", task}, {"assistant", "a"}}, *format, 2);
+    REQUIRE(messages.size() == 3);
+    CHECK(messages[1].content == expected + instruction);
+    CHECK(messages[2].content == "a");
+  }
+  CHECK(render_prompt({{"system", "s"}}, *format, 2).back().content == instruction);
+}
+
 TEST_CASE("matchers") {
   Example example;
   example.gold = {{"t-shirt", {"tee"}, 1}, {"the", {}, 1}, {"evening gowns", {"t shirt"}, 1}};

@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-#include "lib/text/utf8.h"
+#include "lib/core/utf8.h"
 #include "plural/error.h"
 #include "plural/tokenizer.h"
 #include "tests/support/catch.h"

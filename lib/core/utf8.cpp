@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lib/text/utf8.h"
+#include "lib/core/utf8.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -56,10 +56,7 @@ void append_utf8(std::string& out, char32_t code_point) {
   }
 }
 
-namespace {
-
-/// Bytes of the valid text that `text` starts with.
-size_t valid_prefix(std::string_view text) {
+size_t valid_utf8_prefix(std::string_view text) {
   size_t at = 0;
   while (at < text.size()) {
     // Most text is ASCII: eight bytes at a time.
@@ -78,15 +75,11 @@ size_t valid_prefix(std::string_view text) {
   return at;
 }
 
-}  // namespace
-
-bool is_valid_utf8(std::string_view text) { return valid_prefix(text) == text.size(); }
-
 std::string replace_invalid_utf8(std::string_view text) {
   std::string out;
   out.reserve(text.size());
   while (!text.empty()) {
-    const size_t valid = valid_prefix(text);
+    const size_t valid = valid_utf8_prefix(text);
     out.append(text.substr(0, valid));
     text.remove_prefix(valid);
     if (text.empty()) break;
