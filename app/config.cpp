@@ -7,6 +7,7 @@
 #include "app/commands.h"
 #include "app/line_io.h"
 #include "app/run_config_file.h"
+#include "app/shared_options.h"
 #include "lib/core/format.h"
 #include "plural/advantage.h"
 #include "plural/reward.h"
@@ -91,10 +92,7 @@ void add_config(CLI::App& app, int* exit_code) {
   auto* check = command->add_option("--check", args->check,
                                     "check this YAML file; every problem is listed with its place");
   defaults->excludes(check);
-  command->add_option("--set", args->overrides, "with --check: override a key, a.b=value; may be repeated")
-      ->needs(check)
-      ->take_all()
-      ->allow_extra_args(false);
+  add_override_option(*command, &args->overrides)->needs(check);
   command->add_option("--out", args->out, "write this file; - = standard output")->capture_default_str();
   command->callback([=] { *exit_code = config(*args); });
 }

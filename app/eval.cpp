@@ -7,7 +7,9 @@
 #include "app/commands.h"
 #include "app/model_args.h"
 #include "app/run_config_file.h"
+#include "app/shared_options.h"
 #include "app/stop_signal.h"
+#include "lib/core/file_io.h"
 #include "lib/core/format.h"
 #include "lib/eval/evaluator.h"
 #include "lib/eval/report.h"
@@ -18,22 +20,21 @@ namespace {
 
 struct EvalArgs {
   ModelArgs model;
-  std::string data, out, config, title, format, matcher, mode = "set", baseline;
-  std::vector<std::string> overrides;
+  ConfigFileArgs config;
+  SamplingArgs sampling;
+  std::string data, out, title, format, matcher, mode = "set", baseline;
   std::vector<int64_t> num_answers;
-  int64_t samples = 1, limit = 0, max_new_tokens = 0;
-  double temperature = -1;
+  int64_t samples = 1, limit = 0;
   uint64_t seed = 1;
 };
 
 /// Format, matcher, K and sampling: the configuration's, with what the command line says on top.
 RunConfig settings(const EvalArgs& args) {
   RunConfig config;
-  if (!args.config.empty()) config = load_checked_config(args.config, args.overrides);
+  if (!args.config.file.empty()) config = load_checked_config(args.config.file, args.config.overrides);
   if (!args.format.empty()) config.format = args.format;
   if (!args.matcher.empty()) config.matcher = args.matcher;
-  if (args.max_new_tokens > 0) config.sampling.max_new_tokens = args.max_new_tokens;
-  if (args.temperature >= 0) config.sampling.temperature = args.temperature;
+  args.sampling.apply(config.sampling);
   return config;
 }
 
@@ -64,6 +65,7 @@ int evaluate(const EvalArgs& args) {
   engine->set_progress([](int64_t, int64_t, int64_t) { return !stop_token().stop_requested(); });
   const eval::EvaluatorParts parts{*engine, model.tokenizer, examples, *format, *matcher};
   check_lengths(parts, args.data, *std::max_element(ks.begin(), ks.end()), model.policy->context_length());
+  plural::detail::make_folders(args.out);  // a folder that cannot be written is found before hours of work, not after
 
   const auto run = [&](bool independent, const std::string& out, const std::string& title) {
     eval::EvaluatorOptions options;
@@ -112,22 +114,16 @@ void add_eval(CLI::App& app, int* exit_code) {
   add_model_options(*command, &args->model);
   command->add_option("--data,--in", args->data, "data set, JSON Lines")->required();
   command->add_option("--out", args->out, "folder to write")->required();
-  auto* config = command->add_option("--config", args->config,
-                                     "take format, K, matcher and sampling from this training configuration");
-  command->add_option("--set", args->overrides, "override a key of the configuration: a.b=value")
-      ->needs(config)
-      ->take_all()
-      ->allow_extra_args(false);
+  add_config_options(*command, &args->config, "format, K, matcher and sampling");
   command->add_option("--title", args->title, "name of this evaluation in reports");
   command
       ->add_option("--num-answers", args->num_answers,
                    "K, answers asked for; several (3,1,2,4,5) give coverage by K, the first one "
                    "is the main one")
       ->delimiter(',')
-      ->check(CLI::Range(1, 1000));
-  command->add_option("--format", args->format, "answer format (default compact)")
-      ->check(CLI::IsMember(answer_format_names()));
-  command->add_option("--matcher", args->matcher, "what makes an answer correct (default alias)");
+      ->check(num_answers_range());
+  add_format_option(*command, &args->format);
+  add_matcher_option(*command, &args->matcher);
   command
       ->add_option("--mode", args->mode,
                    "set: one completion of K answers; independent: K completions of one answer each")
@@ -135,16 +131,12 @@ void add_eval(CLI::App& app, int* exit_code) {
       ->capture_default_str();
   command->add_option("--baseline", args->baseline, "also evaluate this baseline, into OUT/evals/independent")
       ->check(CLI::IsMember({"independent"}));
-  command->add_option("--samples", args->samples, "sets sampled for each prompt")
-      ->check(CLI::Range(1, 100000))
-      ->capture_default_str();
+  add_samples_option(*command, &args->samples, "sets sampled for each prompt");
   command->add_option("--limit", args->limit, "use only the first examples; 0 = all")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  command->add_option("--max-new-tokens", args->max_new_tokens, "longest completion")->check(CLI::Range(1, 1 << 24));
-  command->add_option("--temperature", args->temperature, "sampling temperature; 0 = greedy")
-      ->check(CLI::Range(0.0, 100.0));
-  command->add_option("--seed", args->seed, "seed of the random streams")->capture_default_str();
+  add_sampling_options(*command, &args->sampling);
+  add_seed_option(*command, &args->seed);
   command->callback([=] { *exit_code = evaluate(*args); });
 }
 

@@ -6,6 +6,8 @@
 #include "app/line_io.h"
 #include "app/messages.h"
 #include "app/model_args.h"
+#include "app/shared_options.h"
+#include "app/stop_signal.h"
 #include "lib/core/format.h"
 #include "plural/answers.h"
 #include "plural/error.h"
@@ -18,6 +20,7 @@ struct GenerateArgs {
   ModelArgs model;
   IoPaths io;
   SamplingOptions sampling;
+  SamplingArgs drawing;
   int64_t num_answers = 0;  ///< 0 = the prompt as it is
   std::string format = "compact";
   bool raw = false;
@@ -48,6 +51,7 @@ int generate(const GenerateArgs& args) {
   const auto format = make_answer_format(args.format);
   LoadedModel model = load_model(args.model);
   auto engine = make_local_engine(*model.policy, model.tokenizer);
+  engine->set_progress([](int64_t, int64_t, int64_t) { return !stop_token().stop_requested(); });
   const int64_t group = args.sampling.samples_per_prompt;
 
   return map_batches(args.io, args.batch, [&](std::vector<InputLine*>& lines) {
@@ -99,41 +103,25 @@ void add_generate(CLI::App& app, int* exit_code) {
       "\"finish_reason\"}");
   add_model_options(*command, &args->model);
   add_io_options(*command, &args->io);
-  SamplingOptions& sampling = args->sampling;
   command
       ->add_option("--num-answers", args->num_answers,
                    "ask for this many answers in one completion (adds the format's instruction)")
-      ->check(CLI::Range(1, 1000));
-  command->add_option("--format", args->format, "answer format")
-      ->check(CLI::IsMember(answer_format_names()))
-      ->capture_default_str();
-  command->add_option("-n,--samples", sampling.samples_per_prompt, "completions of each prompt (G)")
-      ->check(CLI::Range(1, 100000))
-      ->capture_default_str();
-  command->add_option("--temperature", sampling.temperature, "0 = greedy")
-      ->check(CLI::Range(0.0, 100.0))
-      ->capture_default_str();
-  command->add_option("--top-k", sampling.top_k, "keep the k most likely tokens; 0 = off")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  command->add_option("--top-p", sampling.top_p, "keep the smallest set of tokens with this mass; 1 = off")
-      ->check(CLI::Range(0.0, 1.0))
-      ->capture_default_str();
-  command->add_option("--min-p", sampling.min_p, "drop tokens below this share of the likeliest one; 0 = off")
-      ->check(CLI::Range(0.0, 1.0))
-      ->capture_default_str();
-  command->add_option("--max-new-tokens", sampling.max_new_tokens, "longest completion")
-      ->check(CLI::Range(1, 1 << 24))
-      ->capture_default_str();
-  command->add_option("--stop", sampling.stop, "string that ends a completion; may be repeated")
+      ->check(num_answers_range());
+  add_format_option(*command, &args->format);
+  add_samples_option(*command, &args->sampling.samples_per_prompt, "completions of each prompt (G)");
+  add_sampling_options(*command, &args->drawing);
+  command->add_option("--stop", args->sampling.stop, "string that ends a completion; may be repeated")
       ->take_all()
       ->allow_extra_args(false);
-  command->add_option("--seed", args->seed, "seed of the random streams")->capture_default_str();
+  add_seed_option(*command, &args->seed);
   command->add_flag("--raw", args->raw, "the prompt is plain text: no chat template");
   command->add_option("--batch", args->batch, "prompts generated together; changes speed, never the result")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
-  command->callback([=] { *exit_code = generate(*args); });
+  command->callback([=] {
+    args->drawing.apply(args->sampling);
+    *exit_code = generate(*args);
+  });
 }
 
 }  // namespace plural::app

@@ -6,6 +6,7 @@
 
 #include "app/commands.h"
 #include "app/model_args.h"
+#include "app/shared_options.h"
 #include "lib/core/format.h"
 #include "plural/error.h"
 #include "plural/run.h"
@@ -55,7 +56,7 @@ void add_init(CLI::App& app, int* exit_code) {
   CLI::App* command = app.add_subcommand("init", "Writes a randomly initialised checkpoint");
   command->add_option("--config", args->config, "config.json of a supported family")->required();
   command->add_option("--out", args->out, "folder to write")->required();
-  command->add_option("--seed", args->seed, "seed of the weights")->capture_default_str();
+  add_seed_option(*command, &args->seed);
   command->add_option("--dtype", args->dtype, "precision of the weights")
       ->check(CLI::IsMember({"float32", "bfloat16"}))
       ->capture_default_str();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/line_io.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -8,6 +9,7 @@
 
 #include "app/stop_signal.h"
 #include "lib/core/format.h"
+#include "lib/core/json_depth.h"
 #include "plural/error.h"
 
 namespace plural::app {
@@ -29,6 +31,10 @@ InputLine read_line(const LineReader& reader, const std::string& text) {
   InputLine line;
   line.place = reader.place();
   line.index = reader.number() - 1;
+  if (plural::detail::json_too_deep(text)) {
+    line.error = fmt::format("{}: the JSON is nested more than {} deep", line.place, plural::detail::kMaxJsonDepth);
+    return line;
+  }
   try {
     line.object = Json::parse(text);
     if (!line.object.is_object()) {
@@ -116,6 +122,13 @@ bool LineReader::next(std::string* line) {
   }
 }
 
+bool LineReader::reads(const std::string& path) const {
+  struct stat mine {
+  }, other{};
+  return ::fstat(::fileno(file_), &mine) == 0 && ::stat(path.c_str(), &other) == 0 && S_ISREG(mine.st_mode) &&
+         mine.st_dev == other.st_dev && mine.st_ino == other.st_ino;
+}
+
 std::string LineReader::place() const { return fmt::format("{}:{}", path_, number_); }
 
 int map_lines(const IoPaths& paths, const std::function<std::vector<Json>(const InputLine&)>& handle,
@@ -129,14 +142,16 @@ int map_batches(const IoPaths& paths, size_t batch,
                 const std::function<std::vector<std::vector<Json>>(std::vector<InputLine*>&)>& handle,
                 const std::function<std::vector<Json>()>& finish) {
   LineReader reader(paths.in);
+  if (reader.reads(paths.out))  // opening it for writing would empty it before a line is read
+    throw InputError(fmt::format("--out {}: is the file that the lines are read from; choose another", paths.out));
   LineWriter writer(paths.out);
   bool bad = false;
   bool more = true;
   std::string text;
   while (more) {
-    throw_if_stopped();
     std::vector<InputLine> lines;
     while (lines.size() < batch && (more = reader.next(&text))) lines.push_back(read_line(reader, text));
+    throw_if_stopped();
     if (lines.empty()) break;
 
     std::vector<InputLine*> usable;

@@ -54,6 +54,8 @@ class LineReader {
   bool next(std::string* line);               ///< false at the end; the newline is removed
   int64_t number() const { return number_; }  ///< 1-based number of the line read last
   std::string place() const;                  ///< "file:line"
+  /// True when the regular file that is read is the one at `path`, under whatever name.
+  bool reads(const std::string& path) const;
 
  private:
   std::string path_;

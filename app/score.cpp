@@ -8,6 +8,7 @@
 #include "app/commands.h"
 #include "app/line_io.h"
 #include "app/run_config_file.h"
+#include "app/shared_options.h"
 #include "lib/core/format.h"
 #include "lib/eval/sample_record.h"
 #include "plural/answers.h"
@@ -19,8 +20,7 @@ namespace {
 
 struct ScoreArgs {
   IoPaths io;
-  std::string config;
-  std::vector<std::string> overrides;
+  ConfigFileArgs config;
   std::string format, matcher;
   int64_t num_answers = 0;
 };
@@ -50,7 +50,7 @@ Example read_example(const InputLine& line) {
 int score(const ScoreArgs& args) {
   RunConfig config;
   config.rewards = default_rewards();
-  if (!args.config.empty()) config = load_checked_config(args.config, args.overrides);
+  if (!args.config.file.empty()) config = load_checked_config(args.config.file, args.config.overrides);
   if (!args.format.empty()) config.format = args.format;
   if (!args.matcher.empty()) config.matcher = args.matcher;
   if (args.num_answers > 0) config.num_answers = args.num_answers;
@@ -103,18 +103,12 @@ void add_score(CLI::App& app, int* exit_code) {
       "\"correct\", \"format_ok\", "
       "\"rewards\", \"total\", \"error\"}");
   add_io_options(*command, &args->io);
-  auto* config = command->add_option("--config", args->config,
-                                     "take format, K, matcher and rewards from this training configuration "
-                                     "(default: rewards format + coverage + brier)");
-  command->add_option("--set", args->overrides, "override a key of the configuration: a.b=value")
-      ->needs(config)
-      ->take_all()
-      ->allow_extra_args(false);
-  command->add_option("--format", args->format, "answer format (default compact)")
-      ->check(CLI::IsMember(answer_format_names()));
-  command->add_option("--matcher", args->matcher, "what makes an answer correct (default alias)");
+  add_config_options(*command, &args->config,
+                     "format, K, matcher and rewards (without one: the rewards format + coverage + brier)");
+  add_format_option(*command, &args->format);
+  add_matcher_option(*command, &args->matcher);
   command->add_option("--num-answers", args->num_answers, "K, answers asked for (default 3)")
-      ->check(CLI::Range(1, 1000));
+      ->check(num_answers_range());
   command->callback([=] { *exit_code = score(*args); });
 }
 

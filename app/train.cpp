@@ -9,6 +9,7 @@
 
 #include "app/commands.h"
 #include "app/run_config_file.h"
+#include "app/shared_options.h"
 #include "app/stop_signal.h"
 #include "lib/core/format.h"
 #include "plural/run.h"
@@ -119,9 +120,7 @@ void add_train(CLI::App& app, int* exit_code) {
   CLI::App* command = app.add_subcommand("train",
                                          "Trains a model as a YAML file says (reinforcement learning or fine-tuning)");
   command->add_option("CONFIG", args->config, "YAML file; `plural config` lists its keys")->required();
-  command->add_option("--set", args->overrides, "override a key: a.b=value; may be repeated")
-      ->take_all()
-      ->allow_extra_args(false);
+  add_override_option(*command, &args->overrides);
   command->add_flag("--resume", args->resume,
                     "go on from the newest checkpoint of the output folder; a fresh start when there is none");
   command->callback([=] { *exit_code = train(*args); });

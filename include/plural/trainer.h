@@ -125,7 +125,8 @@ struct SftParts {
 /// Prompt tokens are not scored; the loss is the mean over all target tokens of the step.
 class SftTrainer {
  public:
-  /// Throws InputError for unusable options and for examples without the field that `target` needs.
+  /// Throws InputError for unusable options and for examples without the field that `target` needs, or with gold
+  /// answers that the format cannot hold.
   SftTrainer(SftParts parts, SftOptions options);
   /// Rows longer than the context throw InputError naming the example; nothing has changed then.
   StepReport step();
@@ -136,6 +137,7 @@ class SftTrainer {
 
  private:
   struct Row;
+  void check_gold(const Example& example) const;
   std::vector<Row> draw_rows(int64_t& position) const;
   std::string render(const Example& example, const std::vector<StatedAnswer>& answers) const;
   void add_row(const Example& example, int64_t k, const std::string& text, std::vector<Row>& rows) const;

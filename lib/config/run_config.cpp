@@ -40,10 +40,9 @@ void RunConfig::validate(ConfigReader& reader) {
   if (task == "rl") validate_rl(*this, reader);
   if (optimizer.beta1 >= 1) reader.problem("optimizer.beta1", "expected < 1");
   if (optimizer.beta2 >= 1) reader.problem("optimizer.beta2", "expected < 1");
-  const int64_t updates = steps * (task == "rl" ? passes : 1);
-  if (optimizer.warmup_steps > updates)
+  if (optimizer.warmup_steps > steps)
     reader.problem("optimizer.warmup_steps",
-                   fmt::format("{} steps of warm-up, but the run has {}", optimizer.warmup_steps, updates));
+                   fmt::format("{} steps of warm-up, but the run has {}", optimizer.warmup_steps, steps));
   if (evaluation.every > 0 && evaluation.data.empty())
     reader.problem("evaluation.every", "evaluation needs data: set evaluation.data, or every: 0");
 }

@@ -8,7 +8,7 @@ namespace plural {
 
 std::vector<TokenId> prompt_ids(const Example& example, const AnswerFormat& format, int64_t k,
                                 const Tokenizer& tokenizer) {
-  return tokenizer.encode_chat(render_prompt(example.prompt, format, k));
+  return tokenizer.encode_chat(k > 0 ? render_prompt(example.prompt, format, k) : example.prompt);
 }
 
 void check_fits_context(const Example& example, int64_t prompt_tokens, int64_t completion_tokens,

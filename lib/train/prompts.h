@@ -11,7 +11,7 @@
 
 namespace plural {
 
-/// The chat prompt that asks for k answers in this format.
+/// The chat prompt that asks for k answers in this format; k = 0: the prompt as it is, no instruction added.
 std::vector<TokenId> prompt_ids(const Example& example, const AnswerFormat& format, int64_t k,
                                 const Tokenizer& tokenizer);
 

@@ -74,7 +74,9 @@ std::string describe_run(const RunConfig& config, const RunParts& parts, int64_t
   row("longest prompt", fmt::format("{} of {} tokens", longest_prompt, parts.policy->context_length()));
   out += "the run\n";
   row("steps", fmt::format("{}", config.steps));
-  row("data", fmt::format("{} examples of {}", parts.examples.size(), config.data.train));
+  const auto without_gold = std::ranges::count_if(parts.examples, [](const Example& e) { return e.gold.empty(); });
+  row("data", fmt::format("{} examples of {}{}", parts.examples.size(), config.data.train,
+                          without_gold > 0 ? fmt::format(", {} of them without gold answers", without_gold) : ""));
   row("model",
       fmt::format("{}, {:.2f} M parameters, {} on {}", config.model, parameters / 1e6, config.dtype, config.device));
   row("memory, about",

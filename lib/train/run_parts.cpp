@@ -152,29 +152,38 @@ std::unique_ptr<RunTrainer> make_run_trainer(const RunConfig& config, RunParts& 
 
 int64_t check_prompt_lengths(const RunConfig& config, const RunParts& parts) {
   const bool rl = config.task == "rl";
-  const int64_t k = rl ? config.num_answers
-                       : *std::max_element(config.sft.num_answers.begin(), config.sft.num_answers.end());
+  const bool has_responses = !rl && config.sft.target == "responses";
+  const int64_t k = rl              ? config.num_answers
+                    : has_responses ? 0
+                                    : *std::max_element(config.sft.num_answers.begin(), config.sft.num_answers.end());
   const int64_t context = parts.policy->context_length();
   int64_t longest = 0, count = 0;
   std::string list;
-  const auto check = [&](const std::vector<Example>& examples, int64_t answers, const std::string& file) {
+  // `with_responses`: the longest response and its end token must fit too; else a first token of an answer.
+  const auto check = [&](const std::vector<Example>& examples, int64_t answers, bool with_responses,
+                         const std::string& file) {
     for (const Example& example : examples) {
-      const auto size = static_cast<int64_t>(prompt_ids(example, *parts.format, answers, parts.tokenizer).size());
-      longest = std::max(longest, size);
-      if (size < context) continue;
-      if (++count <= 10) list += fmt::format("\n  {}: example '{}' has {} tokens", file, example.id, size);
+      const auto prompt = static_cast<int64_t>(prompt_ids(example, *parts.format, answers, parts.tokenizer).size());
+      int64_t response = 0;
+      if (with_responses)
+        for (const Response& r : example.responses)
+          response = std::max(response, static_cast<int64_t>(parts.tokenizer.encode(r.text).size()));
+      longest = std::max(longest, prompt);
+      if (prompt + response + 1 <= context) continue;
+      if (++count <= 10)
+        list += fmt::format("\n  {}: example '{}' has {} tokens{}", file, example.id, prompt,
+                            response > 0 ? fmt::format(", and {} with its longest response", prompt + response) : "");
     }
   };
-  check(parts.examples, k, config.data.train);
+  check(parts.examples, k, has_responses, config.data.train);
   const int64_t eval_k = config.evaluation.num_answers > 0 ? config.evaluation.num_answers : config.num_answers;
-  check(parts.held_out, eval_k, config.evaluation.data);
+  check(parts.held_out, eval_k, false, config.evaluation.data);
   if (count > 0) {
     if (count > 10) list += fmt::format("\n  and {} more", count - 10);
-    throw InputError(
-        fmt::format("{} prompt{} not fit in the model's context of {} tokens (with the answer "
-                    "format's instruction):{}\n"
-                    "shorten or remove them, or take a model with a longer context",
-                    count, count == 1 ? " does" : "s do", context, list));
+    throw InputError(fmt::format(
+        "{} example{} not fit in the model's context of {} tokens{}:{}\n"
+        "shorten or remove them, or take a model with a longer context",
+        count, count == 1 ? " does" : "s do", context, k > 0 ? " (with the answer format's instruction)" : "", list));
   }
   return longest;
 }

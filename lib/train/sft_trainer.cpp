@@ -27,12 +27,25 @@ SftTrainer::SftTrainer(SftParts parts, SftOptions options) : parts_(parts), opti
   if (gold && options_.confidences.empty()) throw InputError("sft.confidences: at least one number is needed");
   if (gold)
     for (int64_t k : options_.num_answers) check_num_answers(parts_.format, k);
-  for (const Example& example : parts_.examples)
+  for (const Example& example : parts_.examples) {
     if (gold ? example.gold.empty() : example.responses.empty())
       throw InputError(fmt::format("example '{}': sft.target '{}' needs its field '{}', which is empty", example.id,
                                    options_.target, gold ? "gold" : "responses"));
+    if (gold) check_gold(example);
+  }
   if (!parts_.tokenizer.eos_id())
     throw InputError("the tokenizer names no end-of-turn token; set eos_token in tokenizer_config.json");
+}
+
+// Found now rather than after hours, when the example is drawn.
+void SftTrainer::check_gold(const Example& example) const {
+  bool any = false;
+  for (const GoldAnswer& gold : example.gold) {
+    if (normal_form(gold.answer).empty()) continue;  // draw_gold_answers leaves it out
+    render(example, {{gold.answer, options_.confidences.front()}});
+    any = true;
+  }
+  if (!any) throw InputError(fmt::format("example '{}': none of its gold answers has a letter or digit", example.id));
 }
 
 StepReport SftTrainer::step() {
@@ -69,8 +82,6 @@ std::vector<SftTrainer::Row> SftTrainer::draw_rows(int64_t& position) const {
 }
 
 std::string SftTrainer::render(const Example& example, const std::vector<StatedAnswer>& answers) const {
-  if (answers.empty())
-    throw InputError(fmt::format("example '{}': none of its gold answers has a letter or digit", example.id));
   try {
     return parts_.format.render(answers);
   } catch (const InputError& error) {
@@ -80,8 +91,7 @@ std::string SftTrainer::render(const Example& example, const std::vector<StatedA
 
 void SftTrainer::add_row(const Example& example, int64_t k, const std::string& text, std::vector<Row>& rows) const {
   Row row;
-  row.prompt = k > 0 ? prompt_ids(example, parts_.format, k, parts_.tokenizer)
-                     : parts_.tokenizer.encode_chat(example.prompt);
+  row.prompt = prompt_ids(example, parts_.format, k, parts_.tokenizer);
   row.target = parts_.tokenizer.encode(text);
   row.target.push_back(*parts_.tokenizer.eos_id());
   check_fits_context(example, static_cast<int64_t>(row.prompt.size()), static_cast<int64_t>(row.target.size()),

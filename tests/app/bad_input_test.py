@@ -5,7 +5,7 @@ import os
 import resource
 import unittest
 
-from plural_command import EXAMPLES, RL, CommandTest, lines, make_model, plural, write_lines, write_model_config, write_tokenizer
+from plural_command import EXAMPLES, RL, SFT, CommandTest, lines, make_model, plural, write_lines, write_model_config, write_tokenizer
 
 
 class BadInputTest(CommandTest):
@@ -52,6 +52,20 @@ class BadInputTest(CommandTest):
         self.check(plural("train", self.rl(data=data)), 2, "too-long", "512", "long.jsonl", "shorten")
         self.check(plural("eval", "--model", self.model, "--data", data, "--out", self.dir / "out"), 2, "too-long", "512", "shorten")
         self.assertFalse((self.dir / "run").exists())
+        sft = SFT.replace("sft: {{", "sft: {{target: responses, ")
+        # Without the format's instruction a prompt of 450 bytes fits, and with a short response; not with a long one.
+        fits = {"id": "fits", "prompt": "y" * 450, "responses": [{"text": "a"}]}
+        data = write_lines(self.dir / "responses.jsonl", [fits, {**fits, "id": "long-response", "responses": [{"text": "a"}, {"text": "b" * 60}]}])
+        done = plural("train", self.rl(sft, data=data))
+        self.check(done, 2, "1 example does not fit", "long-response", "512", "longest response")
+        self.assertNotIn("'fits'", done.stderr)
+        self.check(plural("train", self.rl(sft, data=write_lines(data, [fits])), "--set", "steps=1"), 0)
+
+    def test_gold_answers_that_cannot_be_targets(self):
+        for gold, problem in (["see </answer1>"], "tag of the answer format"), (["?!", "..."], "letter or digit"):
+            data = write_lines(self.dir / "gold.jsonl", EXAMPLES + [{"id": "odd", "prompt": "x", "gold": gold}])
+            self.check(plural("train", self.rl(SFT, data=data)), 2, "example 'odd'", problem)
+        self.assertFalse((self.dir / "run").exists())
 
     def test_a_tokenizer_that_does_not_fit(self):
         size = write_tokenizer(self.model, extra_tokens=50)
@@ -65,17 +79,9 @@ class BadInputTest(CommandTest):
     def test_a_full_disk_for_output(self):
         for command, text in ((["tokenize", "--model", self.model], '{"text": "a"}'), (["metrics"], '{"confidence": 1, "correct": 1}'),
                               (["score"], '{"completion": "a", "gold": ["a"]}'), (["config"], "")):
-            with_file = [] if command == ["config"] else None
-            done = plural(*command, "--out", "/dev/full", stdin=text)
-            self.check(done, 1, "/dev/full", "No space left")
-            del with_file
+            self.check(plural(*command, "--out", "/dev/full", stdin=text), 1, "/dev/full", "No space left")
         with open("/dev/full", "w", encoding="utf-8") as full:
-            import subprocess
-
-            from plural_command import ENV, PLURAL
-            done = subprocess.run([str(PLURAL), "config"], stdout=full, stderr=subprocess.PIPE, text=True, env=ENV, check=False)
-        self.assertEqual(done.returncode, 1)
-        self.assertIn("standard output", done.stderr)
+            self.check(plural("config", stdout=full), 1, "standard output")
 
     def test_a_disk_that_fills_up_during_a_run(self):
         whole = self.rl(output=self.dir / "whole")

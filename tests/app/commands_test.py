@@ -2,9 +2,12 @@
 
 import json
 import math
+import signal
+import subprocess
+import time
 import unittest
 
-from plural_command import CommandTest, lines, make_model, plural, write_model_config, write_tokenizer
+from plural_command import CommandTest, lines, make_model, plural, start, wait_for, write_model_config, write_tokenizer
 
 COMMANDS = ["train", "eval", "generate", "score", "logprobs", "tokenize", "detokenize", "metrics", "init", "report", "config"]
 
@@ -73,6 +76,27 @@ class TextTest(CommandTest):
         self.assertIn("99999", lines(done.stdout)[0]["error"])
         self.assertEqual(lines(done.stdout)[1], {"text": "b"})
 
+    def test_deep_nesting_is_an_error_line(self):
+        deep = "[" * 300_000 + "]" * 300_000  # shown in a message, it would overflow the stack
+        done = plural("detokenize", "--model", self.dir, stdin=f'{{"ids": {deep}}}\n{{"ids": [98]}}\n')
+        self.check(done, 2)
+        out = lines(done.stdout)
+        self.assertIn("stdin:1: the JSON is nested more than 200 deep", out[0]["error"])
+        self.assertEqual(out[1], {"text": "b"})
+
+    def test_the_input_is_never_overwritten(self):
+        text = '{"text": "a"}\n'
+        path = self.dir / "both"
+        path.write_text(text)
+        link = self.dir / "link"
+        link.symlink_to(path)
+        for out in (path, link):
+            self.check(plural("tokenize", "--model", self.dir, "--in", path, "--out", out), 2, str(out), "choose another")
+            with path.open(encoding="utf-8") as stream:
+                self.check(plural("tokenize", "--model", self.dir, "--out", out, stdin_file=stream), 2, str(out))
+        self.assertEqual(path.read_text(), text)
+        self.check(plural("tokenize", "--model", self.dir, "--in", "/dev/null", "--out", "/dev/null"), 0)
+
     def test_files_in_and_out(self):
         (self.dir / "in").write_text('{"text": "a"}')  # no newline at the end
         self.check(plural("tokenize", "--model", self.dir, "--in", self.dir / "in", "--out", self.dir / "out"), 0)
@@ -104,6 +128,14 @@ class ModelTest(CommandTest):
         self.assertEqual(out[3]["logprobs"], [])
         self.assertIn("context is 512", out[4]["error"])
 
+    def same_completions(self, a, b):
+        """Matrix products of another batch size may round the last bits of a log-prob differently; nothing else differs."""
+        a, b = lines(a.stdout), lines(b.stdout)
+        self.assertEqual([{k: v for k, v in o.items() if k != "logprobs"} for o in a], [{k: v for k, v in o.items() if k != "logprobs"} for o in b])
+        for x, y in zip(a, b):
+            for p, q in zip(x.get("logprobs", []), y.get("logprobs", []), strict=True):
+                self.assertAlmostEqual(p, q, places=5)
+
     def test_generate(self):
         prompts = '{"prompt": "one", "id": "p1"}\n{"prompt": [{"role": "user", "content": "two"}]}\n'
         args = ["generate", "--model", self.model, "-n", 3, "--max-new-tokens", 6, "--seed", 5]
@@ -117,7 +149,7 @@ class ModelTest(CommandTest):
             self.assertEqual(len(o["ids"]), len(o["logprobs"]))
             self.assertIn(o["finish_reason"], ("stop", "length"))
         self.assertEqual(plural(*args, stdin=prompts).stdout, done.stdout)
-        self.assertEqual(plural(*args, "--batch", 1, stdin=prompts).stdout, done.stdout)
+        self.same_completions(plural(*args, "--batch", 1, stdin=prompts), done)
         self.assertNotEqual(plural(*args[:-1], 6, stdin=prompts).stdout, done.stdout)
         # The log-probs are those of `logprobs` over prompt + completion.
         prompt = [256, *b"user\none", 257, *b"\n", 256, *b"assistant\n"]
@@ -133,8 +165,32 @@ class ModelTest(CommandTest):
         self.assertEqual(["error" in o for o in out], [False, True, False, True, False])
         self.assertIn("context is 512", out[3]["error"])
         # A row's random stream goes by its line, so bad lines elsewhere change nothing.
-        alone = plural("generate", "--model", self.model, "--max-new-tokens", 4, "--batch", 1, stdin=prompts)
-        self.assertEqual(alone.stdout, done.stdout)
+        self.same_completions(plural("generate", "--model", self.model, "--max-new-tokens", 4, "--batch", 1, stdin=prompts), done)
+
+    def test_ctrl_c_while_generating(self):
+        # The second batch would take minutes; Ctrl-C ends it between two tokens, and the first one's lines are there.
+        out = self.dir / "out.jsonl"
+        args = ["generate", "--model", self.model, "--batch", 1, "--max-new-tokens", 500, "-n"]
+        process = start(*args, 4, "--out", out, stdin=subprocess.PIPE)
+        process.stdin.write('{"prompt": "one"}\n')
+        process.stdin.flush()
+        wait_for(lambda: out.exists() and out.read_text().count("\n") == 4)
+        process.stdin.write('{"prompt": "two"}\n')  # the pipe stays open: it now waits for a third line, or works
+        process.stdin.flush()
+        process.send_signal(signal.SIGINT)
+        _, messages = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 130, messages)
+        self.assertGreaterEqual(len(lines(out.read_text())), 4)
+
+        process = start(*args, 100_000, "--out", out, stdin=subprocess.PIPE)
+        process.stdin.write('{"prompt": "one"}\n')
+        process.stdin.close()
+        time.sleep(2)
+        process.send_signal(signal.SIGINT)
+        process.stdin = None
+        _, messages = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 130, messages)
+        self.assertIn("completions done", messages)
 
     def test_generate_asks_for_a_set(self):
         done = plural("generate", "--model", self.model, "--num-answers", 3, "--max-new-tokens", 4, "--temperature", 0,

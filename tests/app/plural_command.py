@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import subprocess
 import tempfile
+import time
 import unittest
 
 PLURAL = pathlib.Path(os.environ["PLURAL_BIN"]) / "plural"
@@ -17,11 +18,24 @@ CHAT_TEMPLATE = (
 )
 
 
-def plural(*args, stdin=None, **options):
-    """The finished process; stdout and stderr as text."""
-    return subprocess.run(
-        [str(PLURAL), *map(str, args)], input=stdin, capture_output=True, text=True, env=ENV, timeout=300, **options
-    )
+def plural(*args, stdin=None, stdin_file=None, **options):
+    """The finished process; stdout and stderr as text. `stdin` is text, `stdin_file` an open file."""
+    source = {"input": stdin} if stdin_file is None else {"stdin": stdin_file}
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    return subprocess.run([str(PLURAL), *map(str, args)], text=True, env=ENV, timeout=300, check=False, **source, **options)
+
+
+def start(*args, **options):
+    """The running process."""
+    return subprocess.Popen([str(PLURAL), *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENV, **options)
+
+
+def wait_for(condition, seconds=120):
+    end = time.time() + seconds
+    while not condition():
+        if time.time() > end:
+            raise AssertionError("nothing happened in time")
+        time.sleep(0.005)
 
 
 def lines(text):
@@ -143,7 +157,7 @@ class CommandTest(unittest.TestCase):
 
     def check(self, done, code, *texts):
         """Exit code, and each text in the messages."""
-        self.assertEqual(done.returncode, code, f"stdout: {done.stdout[-2000:]}\nstderr: {done.stderr[-4000:]}")
+        self.assertEqual(done.returncode, code, f"stdout: {(done.stdout or '')[-2000:]}\nstderr: {done.stderr[-4000:]}")
         for text in texts:
             self.assertIn(text, done.stderr)
         if code not in (0, 130):

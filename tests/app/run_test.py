@@ -2,18 +2,20 @@
 
 import hashlib
 import json
+import pathlib
 import random
 import re
+import shutil
 import signal
-import subprocess
+import sys
+import tempfile
 import time
 import unittest
 
-from plural_command import ENV, EXAMPLES, PLURAL, RL, SFT, CommandTest, lines, make_model, plural, write_lines
+from plural_command import EXAMPLES, RL, SFT, CommandTest, lines, make_model, plural, start, wait_for, write_lines
 
-
-def start(*args):
-    return subprocess.Popen([str(PLURAL), *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENV)
+sys.path.append(str(pathlib.Path(__file__).parents[1] / "parity"))
+from read_tfevents import folder_events  # noqa: E402
 
 
 def metrics(run):
@@ -25,12 +27,10 @@ def samples(run):
     return {p.name: p.read_text() for p in (run / "samples").iterdir()}
 
 
-def wait_for(condition, seconds=120):
-    end = time.time() + seconds
-    while not condition():
-        if time.time() > end:
-            raise AssertionError("nothing happened in time")
-        time.sleep(0.005)
+def board_points(run):
+    """(step, tag, value) of every TensorBoard point, without what depends on the clock."""
+    return [(event["step"], tag, value) for event in folder_events(run / "tensorboard") for tag, value in sorted(event.get("values", {}).items())
+            if not tag.startswith(("time/", "rate/"))]
 
 
 def log_lines(run):
@@ -43,9 +43,6 @@ class RunTest(CommandTest):
 
     @classmethod
     def setUpClass(cls):
-        import pathlib
-        import tempfile
-
         cls.home = pathlib.Path(tempfile.mkdtemp(prefix="plural_run_test."))
         base = make_model(cls.home)
         data = write_lines(cls.home / "train.jsonl", EXAMPLES)
@@ -56,8 +53,6 @@ class RunTest(CommandTest):
 
     @classmethod
     def tearDownClass(cls):
-        import shutil
-
         shutil.rmtree(cls.home, ignore_errors=True)
 
     def rl(self, name="run", text=RL):
@@ -66,6 +61,7 @@ class RunTest(CommandTest):
     def same_run(self, a, b):
         self.assertEqual(metrics(a), metrics(b))
         self.assertEqual(samples(a), samples(b))
+        self.assertEqual(board_points(a), board_points(b))
         for name in ("model.safetensors", "config.json", "tokenizer.json"):
             self.assertEqual((a / "model" / name).read_bytes(), (b / "model" / name).read_bytes(), name)
 
@@ -155,6 +151,38 @@ class RunTest(CommandTest):
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
         self.assertEqual(process.returncode, 130)
+
+    def test_two_processes_in_one_run_folder(self):
+        config = self.rl("run", RL.replace("steps: 8", "steps: 100000"))
+        run = self.dir / "run"
+        first = start("train", config)
+        wait_for(lambda: log_lines(run) >= 2)
+        self.check(plural("train", config, "--resume"), 2, str(run), f"locked by process {first.pid} on ")
+        self.check(plural("train", config), 2, "holds a run already")
+        before = log_lines(run)
+        wait_for(lambda: log_lines(run) > before)  # the first one goes on
+        first.send_signal(signal.SIGKILL)
+        first.communicate()
+        self.assertTrue((run / "run.lock").exists())  # stale: nobody's any more
+        second = start("train", config, "--resume")
+        before = log_lines(run)
+        wait_for(lambda: log_lines(run) > before or second.poll() is not None)
+        second.send_signal(signal.SIGINT)
+        _, messages = second.communicate(timeout=60)
+        self.assertEqual(second.returncode, 130, messages)
+        self.assertFalse((run / "run.lock").exists())
+
+    def test_two_processes_that_start_the_same_run(self):
+        config = self.rl("run", RL.replace("steps: 8", "steps: 300"))
+        both = [start("train", config) for _ in range(2)]
+        codes = []
+        for process in both:
+            _, messages = process.communicate(timeout=120)
+            codes.append(process.returncode)
+            if process.returncode:
+                self.assertRegex(messages, "locked by process|holds a run")
+        self.assertEqual(sorted(codes), [0, 2])
+        self.assertEqual([line["step"] for line in metrics(self.dir / "run")], list(range(1, 301)))
 
     def test_folders_that_cannot_be_used(self):
         config = self.rl()

@@ -69,6 +69,8 @@ TEST_CASE("rules across fields are reported with everything else") {
   CHECK_THAT(error_of(kMinimal + "device: \"cuda:\""), Contains("'device'"));
   CHECK_THAT(error_of(kMinimal + "optimizer: {warmup_steps: 500}"),
              Contains("500 steps of warm-up, but the run has 100"));
+  // The schedule counts steps, not the passes of a step.
+  CHECK_THAT(error_of(kMinimal + "passes: 4\noptimizer: {warmup_steps: 101}"), Contains("but the run has 100"));
   CHECK_THAT(error_of(kMinimal + "optimizer: {beta1: 1}"), Contains("optimizer.beta1"));
   CHECK_THAT(error_of(kMinimal + "sft: {num_answers: []}"), Contains("sft.num_answers"));
   CHECK_THAT(error_of(kMinimal + "task: grpo"), Contains("expected one of rl, sft"));

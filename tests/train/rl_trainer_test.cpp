@@ -139,6 +139,20 @@ TEST_CASE("a step reports every metric and every row") {
   CHECK(advantage == Approx(0).margin(1e-5));
 }
 
+TEST_CASE("examples come in the data's order, each with its own G rows, across epochs") {
+  World world;
+  Run run(world, 1, small_options());
+  DataOrder order(static_cast<int64_t>(world.examples.size()), small_options().seed);
+  int64_t drawn = 0;
+  for (int step = 0; step < 4; ++step) {  // 8 draws of 5 examples
+    run.trainer.step();
+    std::vector<const Example*> seen, expected;
+    run.trainer.visit_rows([&](const RowRecord& row) { seen.push_back(row.example); });
+    for (int p = 0; p < 2; ++p) expected.insert(expected.end(), 4, &world.examples[order.at(drawn++).example]);
+    CHECK(seen == expected);
+  }
+}
+
 TEST_CASE("rows of zero advantage cost no forward; a step without any changes nothing") {
   World world;
   world.rewards = {};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cmath>
 #include <fstream>
+#include <set>
 
 #include "plural/error.h"
 #include "tests/support/parity.h"
@@ -119,6 +120,18 @@ TEST_CASE("responses of an example stay in one step") {
   CHECK(run.trainer.state().data_position == 2);
 }
 
+TEST_CASE("targets are drawn afresh each epoch") {
+  World world;
+  world.examples = {make_example("ex", "x", {"b", "cc", "dddd"})};
+  SftOptions options = small_options("gold");
+  options.rows_per_step = 1, options.num_answers = {1};
+  options.steps = 12;
+  Run run(world, 1, options);
+  std::set<double> lengths;
+  while (!run.trainer.done()) lengths.insert(run.trainer.step().metrics.at("sft/target_tokens"));
+  CHECK(lengths == std::set<double>{2, 3, 5});  // the answer and the end token
+}
+
 TEST_CASE("unusable examples and options are named") {
   World world;
   world.examples[1].gold.clear();
@@ -127,9 +140,8 @@ TEST_CASE("unusable examples and options are named") {
   CHECK_THROWS_WITH(Run(world, 1, small_options("responses")), Catch::Contains("ex-zzz"));
   CHECK_THROWS_AS(Run(world, 1, small_options("best")), InputError);
   World no_letters;
-  for (Example& example : no_letters.examples) example.gold = {{"?!", {}, 1}};
-  Run symbols(no_letters, 1, small_options("gold"));
-  CHECK_THROWS_WITH(symbols.trainer.step(), Catch::Contains("example 'ex-"));
+  no_letters.examples[3].gold = {{"?!", {}, 1}};  // found before the example is drawn
+  CHECK_THROWS_WITH(Run(no_letters, 1, small_options("gold")), Catch::Contains("example 'ex-w'"));
   World long_prompt;
   for (Example& example : long_prompt.examples) example.prompt[0].content = std::string(600, 'a');
   Run run(long_prompt, 1, small_options("gold"));

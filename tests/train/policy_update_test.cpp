@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+// An update against its formula written out: row by row, no packing, log_softmax over the whole vocabulary, loops.
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include "lib/train/policy_update.h"
+#include "tests/train/train_support.h"
+
+using namespace plural;
+
+namespace {
+
+struct TestRow {
+  std::vector<TokenId> prompt, completion;
+  double advantage;
+};
+
+// Rows of two prompts; one without an advantage, one without tokens.
+const std::vector<TestRow> kRows = {{{1, 2, 3, 4}, {10, 20, 30}, 1.5},
+                                    {{1, 2, 3, 4}, {11, 12, 13, 14, 15}, -0.5},
+                                    {{1, 2, 3, 4}, {16, 17}, 0.0},
+                                    {{200, 5}, {42, 43, 44, 45}, -1.0},
+                                    {{200, 5}, {}, 0.75},
+                                    {{200, 5}, {46}, 0.25}};
+
+struct Settings {
+  UpdateOptions update{
+      .passes = 3, .max_batch_tokens = 12, .max_new_tokens = 7, .temperature = 0.6, .learning_rate = 5e-3};
+  ObjectiveOptions objective;
+};
+
+// ln p of the row's completion under the temperature-scaled distribution, [T].
+Tensor log_probs(TransformerPolicy& policy, const TestRow& row, double temperature) {
+  std::vector<TokenId> ids = row.prompt;
+  ids.insert(ids.end(), row.completion.begin(), row.completion.end());
+  const std::vector<PackRow> whole = {{ids, {}}};
+  const Tensor hidden = policy.hidden(pack_rows(whole));
+  const Tensor embedding = policy.named_parameters().front().second;  // tied: also the head
+  const Tensor log_p = at::log_softmax(hidden.matmul(embedding.t()) / temperature, 1);
+  std::vector<Tensor> picked;
+  for (size_t t = 0; t < row.completion.size(); ++t)
+    picked.push_back(log_p[static_cast<int64_t>(row.prompt.size() + t) - 1][row.completion[t]]);
+  return at::stack(picked);
+}
+
+// Mean over all tokens of the batch of -min(ratio A, clip(ratio) A) + kl_weight k3, by loops over tokens.
+Tensor written_out_loss(TransformerPolicy& policy, TransformerPolicy& reference, const Settings& settings,
+                        std::vector<Tensor>& old) {
+  Tensor sum = at::zeros({}, at::kDouble);
+  double tokens = 0;
+  for (size_t r = 0; r < kRows.size(); ++r) {
+    const TestRow& row = kRows[r];
+    tokens += static_cast<double>(row.completion.size());
+    if (row.completion.empty()) continue;
+    const Tensor now = log_probs(policy, row, settings.update.temperature);
+    if (old.size() <= r) old.resize(r + 1);
+    if (!old[r].defined()) old[r] = now.detach();
+    const Tensor ref = log_probs(reference, row, settings.update.temperature).detach();
+    for (int64_t t = 0; t < now.numel(); ++t) {
+      const Tensor ratio = (now[t] - old[r][t]).exp();
+      const double value = ratio.item<double>(), low = 1 - settings.objective.clip_low,
+                   high = 1 + settings.objective.clip_high;
+      const bool clipped = row.advantage >= 0 ? value > high : value < low;
+      sum = sum - (clipped ? at::scalar_tensor(row.advantage * (row.advantage >= 0 ? high : low), at::kDouble)
+                           : ratio * row.advantage);
+      const Tensor d = ref[t] - now[t];
+      sum = sum + settings.objective.kl_weight * (d.exp() - d - 1);
+    }
+  }
+  return sum / tokens;
+}
+
+}  // namespace
+
+TEST_CASE("an update of several passes equals its formula written out") {
+  TempDir dir;
+  write_tiny_model_files(dir.path());
+  for (const double kl_weight : {0.0, 0.3}) {
+    INFO("kl_weight " << kl_weight);
+    Settings settings;
+    settings.objective.kl_weight = kl_weight;
+    settings.objective.clip_low = 0.02, settings.objective.clip_high = 0.03;  // bind in the second and third pass
+    const auto policy = tiny_policy(dir.path(), 3, at::kCPU, at::kDouble);
+    const auto twin = tiny_policy(dir.path(), 3, at::kCPU, at::kDouble);
+    const auto reference = tiny_policy(dir.path(), 4, at::kCPU, at::kDouble);
+    const auto objective = make_policy_gradient(settings.objective);
+    OptimizerOptions optimizer_options;
+    optimizer_options.max_grad_norm = 0;
+    AdamW optimizer(policy->named_parameters(), optimizer_options);
+    AdamW twin_optimizer(twin->named_parameters(), optimizer_options);
+
+    const std::vector<float> sampler(16, -1.0F);
+    std::vector<UpdateRow> rows;
+    for (const TestRow& row : kRows)
+      rows.push_back({{row.prompt, row.completion}, std::span(sampler).first(row.completion.size()), row.advantage});
+    const MetricMap metrics = update_policy({*policy, reference.get(), *objective, optimizer}, rows, settings.update);
+
+    double loss = 0;
+    std::vector<Tensor> old;
+    for (int64_t pass = 0; pass < settings.update.passes; ++pass) {
+      const Tensor value = written_out_loss(*twin, *reference, settings, old);
+      value.backward();
+      loss += value.item<double>() / static_cast<double>(settings.update.passes);
+      twin_optimizer.step(settings.update.learning_rate);
+    }
+    CHECK(metrics.at("policy/clip_low") + metrics.at("policy/clip_high") > 0);
+    CHECK(metrics.at("loss") == Approx(loss).epsilon(1e-9));
+    const auto got = policy->named_parameters(), expected = twin->named_parameters();
+    for (size_t i = 0; i < got.size(); ++i) {
+      INFO(got[i].first);
+      CHECK((got[i].second - expected[i].second).abs().max().item<double>() < 1e-9);
+    }
+  }
+}
