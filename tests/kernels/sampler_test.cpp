@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <vector>
 
@@ -79,58 +80,43 @@ std::vector<double> shares_of(std::vector<double> kept) {
 }  // namespace
 
 TEST_CASE("frequencies follow the softmax", "[sampler]") {
-  constexpr int64_t kDraws = 40000;
-  Draws draws(share_logits(), kDraws);
-  std::vector<double> expected;
-  SECTION("plain") { expected = kShares; }
-  SECTION("temperature 1/2 squares the odds") {
-    draws.input.temperature = 0.5;
-    for (const double share : kShares) expected.push_back(share * share);
+  struct Case {
+    const char* name;
+    std::function<void(SampleInput&)> set;
+    std::vector<double> kept;  // shares of the 8 tokens, up to a factor
+  };
+  std::vector<double> squares, roots;
+  for (const double share : kShares) squares.push_back(share * share), roots.push_back(std::sqrt(share));
+  const std::vector<Case> cases = {
+      {"plain", [](SampleInput&) {}, kShares},
+      {"temperature 1/2 squares the odds", [](SampleInput& in) { in.temperature = 0.5; }, squares},
+      {"temperature 2 takes the root", [](SampleInput& in) { in.temperature = 2; }, roots},
+      {"top-k 3", [](SampleInput& in) { in.top_k = 3; }, {0, 8, 0, 6, 0, 7, 0, 0}},
+      {"top-k larger than the vocabulary is off", [](SampleInput& in) { in.top_k = 9; }, kShares},
+      {"top-p: 8 + 7 = 15/36 is short of 0.5, 21/36 is enough",
+       [](SampleInput& in) { in.top_p = 0.5; },
+       {0, 8, 0, 6, 0, 7, 0, 0}},
+      {"top-p 0 keeps the likeliest", [](SampleInput& in) { in.top_p = 0; }, {0, 1, 0, 0, 0, 0, 0, 0}},
+      {"top-p acts on what top-k left: 15/26 of 8, 7, 6, 5 is enough for 0.57",
+       [](SampleInput& in) { in.top_k = 4, in.top_p = 0.57; },
+       {0, 8, 0, 0, 0, 7, 0, 0}},
+      {"min-p 0.6 keeps 8, 7, 6, 5 (5/8 = 0.625)", [](SampleInput& in) { in.min_p = 0.6; }, {0, 8, 0, 6, 0, 7, 5, 0}},
+      {"min-p 1 keeps the likeliest", [](SampleInput& in) { in.min_p = 1; }, {0, 1, 0, 0, 0, 0, 0, 0}},
+      {"filters see the temperature: at 1/2, 64/204 + 49/204 > 0.5",
+       [](SampleInput& in) { in.temperature = 0.5, in.top_p = 0.5; },
+       {0, 64, 0, 0, 0, 49, 0, 0}},
+  };
+  for (const Case& one : cases) {
+    INFO(one.name);
+    Draws draws(share_logits(), 40000);
+    one.set(draws.input);
+    const SampleOutput out = draws.run();
+    CHECK(chi_square_excess(counts(out.ids, 8), shares_of(one.kept)) < 4.0);
+    // The log-prob is of the whole temperature-scaled distribution, whatever the filters drop.
+    const Tensor reference = at::log_softmax(share_logits().cpu().to(at::kDouble) / draws.input.temperature, 1)[0];
+    const Tensor expected = reference.index_select(0, out.ids);
+    CHECK((out.log_prob.to(at::kDouble) - expected).abs().max().item<double>() < 2e-6);
   }
-  SECTION("temperature 2 takes the root") {
-    draws.input.temperature = 2;
-    for (const double share : kShares) expected.push_back(std::sqrt(share));
-  }
-  SECTION("top-k 3") {
-    draws.input.top_k = 3;
-    expected = {0, 8, 0, 6, 0, 7, 0, 0};
-  }
-  SECTION("top-k larger than the vocabulary is off") {
-    draws.input.top_k = 9;
-    expected = kShares;
-  }
-  SECTION("top-p: 8 + 7 = 15/36 is short of 0.5, 21/36 is enough") {
-    draws.input.top_p = 0.5;
-    expected = {0, 8, 0, 6, 0, 7, 0, 0};
-  }
-  SECTION("top-p 0 keeps the likeliest") {
-    draws.input.top_p = 0;
-    expected = {0, 1, 0, 0, 0, 0, 0, 0};
-  }
-  SECTION("top-p acts on what top-k left: 15/26 of 8, 7, 6, 5 is enough for 0.57") {
-    draws.input.top_k = 4;
-    draws.input.top_p = 0.57;
-    expected = {0, 8, 0, 0, 0, 7, 0, 0};
-  }
-  SECTION("min-p 0.6 keeps 8, 7, 6, 5 (5/8 = 0.625)") {
-    draws.input.min_p = 0.6;
-    expected = {0, 8, 0, 6, 0, 7, 5, 0};
-  }
-  SECTION("min-p 1 keeps the likeliest") {
-    draws.input.min_p = 1;
-    expected = {0, 1, 0, 0, 0, 0, 0, 0};
-  }
-  SECTION("filters see the temperature: at 1/2, 64/204 + 49/204 > 0.5") {
-    draws.input.temperature = 0.5;
-    draws.input.top_p = 0.5;
-    expected = {0, 64, 0, 0, 0, 49, 0, 0};
-  }
-  const SampleOutput out = draws.run();
-  CHECK(chi_square_excess(counts(out.ids, 8), shares_of(expected)) < 4.0);
-  // The log-prob is of the whole temperature-scaled distribution, whatever the filters drop.
-  const Tensor reference = at::log_softmax(share_logits().cpu().to(at::kDouble) / draws.input.temperature, 1)[0];
-  const Tensor expected_log = reference.index_select(0, out.ids);
-  CHECK((out.log_prob.to(at::kDouble) - expected_log).abs().max().item<double>() < 2e-6);
 }
 
 TEST_CASE("frequencies of a large vocabulary", "[sampler]") {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <string>
 #include <vector>
@@ -67,6 +68,28 @@ std::vector<std::vector<TokenId>> ids_of(const RolloutBatch& batch) {
   return out;
 }
 
+/// The policy's own log-probs of sampled tokens minus those that sampling reported, [tokens] float32.
+Tensor log_prob_gap(const Model& model, const RolloutBatch& batch, double temperature = 1.0) {
+  std::vector<PackRow> rows;
+  std::vector<float> sampled;
+  for (size_t r = 0; r < batch.rows.size(); ++r) {
+    const Completion& row = batch.rows[r];
+    REQUIRE(row.ids.size() == row.log_probs.size());
+    rows.push_back({batch.prompts[r / static_cast<size_t>(batch.samples_per_prompt)], row.ids});
+    sampled.insert(sampled.end(), row.log_probs.begin(), row.log_probs.end());
+  }
+  const at::NoGradGuard no_grad;
+  const PackedBatch packed = pack_rows(rows).to(model.policy->device());
+  return model.policy->evaluate(packed, {.temperature = temperature}).log_prob.cpu() - at::tensor(sampled);
+}
+
+SamplingOptions sampling(int64_t samples, int64_t tokens) {
+  SamplingOptions options;
+  options.samples_per_prompt = samples;
+  options.max_new_tokens = tokens;
+  return options;
+}
+
 const std::vector<std::string> kTexts = {"one", "a longer prompt, of another length", "z", "one", "the last of them"};
 
 }  // namespace
@@ -74,10 +97,8 @@ const std::vector<std::string> kTexts = {"one", "a longer prompt, of another len
 TEST_CASE("greedy completions equal a loop of whole forward passes", "[engine]") {
   Model model;
   const Prompts prompts = model.prompts(kTexts);
-  SamplingOptions options;
+  SamplingOptions options = sampling(2, 17);
   options.temperature = 0;
-  options.samples_per_prompt = 2;
-  options.max_new_tokens = 17;
   for (const int64_t max_rows : {1, 3, 10, 64}) {
     INFO("max_rows " << max_rows);
     options.max_rows = max_rows;
@@ -95,9 +116,7 @@ TEST_CASE("greedy completions equal a loop of whole forward passes", "[engine]")
 TEST_CASE("sampled rows depend on their own stream only", "[engine]") {
   Model model;
   const Prompts prompts = model.prompts(kTexts);
-  SamplingOptions options;
-  options.samples_per_prompt = 6;
-  options.max_new_tokens = 25;
+  SamplingOptions options = sampling(6, 25);
   const RolloutKey key{.seed = 5, .step = 9, .first_row = 100};
   const auto all = ids_of(model.engine->generate(prompts, options, key));
   SECTION("rows of a group differ, equal prompts too") {
@@ -123,31 +142,18 @@ TEST_CASE("sampled rows depend on their own stream only", "[engine]") {
 
 TEST_CASE("log-probs of sampling equal the policy's", "[engine]") {
   Model model;
-  const Prompts prompts = model.prompts(kTexts);
-  SamplingOptions options;
-  options.samples_per_prompt = 3;
-  options.max_new_tokens = 20;
+  SamplingOptions options = sampling(3, 20);
   options.temperature = 0.7;
   options.top_k = GENERATE(0, 12);  // filters change the draws, not what is reported
   options.max_rows = 5;
-  const RolloutBatch batch = model.engine->generate(prompts, options, {});
-  std::vector<PackRow> rows;
-  std::vector<float> sampled;
-  for (size_t r = 0; r < batch.rows.size(); ++r) {
-    rows.push_back({prompts[r / 3], batch.rows[r].ids});
-    REQUIRE(batch.rows[r].ids.size() == batch.rows[r].log_probs.size());
-    sampled.insert(sampled.end(), batch.rows[r].log_probs.begin(), batch.rows[r].log_probs.end());
-  }
-  const at::NoGradGuard no_grad;
-  const PolicyOutput scored = model.policy->evaluate(pack_rows(rows).to(model.policy->device()), {.temperature = 0.7});
-  CHECK((scored.log_prob.cpu() - at::tensor(sampled)).abs().max().item<float>() < 1e-4);
+  const RolloutBatch batch = model.engine->generate(model.prompts(kTexts), options, {});
+  CHECK(log_prob_gap(model, batch, 0.7).abs().max().item<float>() < 1e-4);
 }
 
 TEST_CASE("a stop string ends the text before it; the ids keep it", "[engine]") {
   Model model;
   const Prompts prompts = model.prompts({"stop me"});
-  SamplingOptions options;
-  options.max_new_tokens = 60;
+  SamplingOptions options = sampling(1, 60);
   options.ignore_eos = true;
   const Completion whole = model.engine->generate(prompts, options, {.seed = 2}).rows[0];
   REQUIRE(whole.ids.size() == 60);
@@ -167,9 +173,7 @@ TEST_CASE("a stop string ends the text before it; the ids keep it", "[engine]") 
 TEST_CASE("end tokens", "[engine]") {
   Model model;
   const Prompts prompts = model.prompts({"end"});
-  SamplingOptions options;
-  options.max_new_tokens = 400;
-  options.samples_per_prompt = 8;
+  SamplingOptions options = sampling(8, 400);
   options.temperature = 3;
   SECTION("the model's own ends a row and is not in the text") {
     int ended = 0;
@@ -201,8 +205,7 @@ TEST_CASE("end tokens", "[engine]") {
 TEST_CASE("the context bounds a completion", "[engine]") {
   Model model(/*context=*/40);
   const Prompts prompts = model.prompts({std::string(39, 'a'), std::string(30, 'b'), "c"});
-  SamplingOptions options;
-  options.max_new_tokens = 20;
+  SamplingOptions options = sampling(1, 20);
   options.ignore_eos = true;
   const RolloutBatch batch = model.engine->generate(prompts, options, {});
   CHECK(batch.rows[0].ids.size() == 1);
@@ -215,9 +218,7 @@ TEST_CASE("the context bounds a completion", "[engine]") {
 TEST_CASE("rows leave the batch when they are done and others take their place", "[engine]") {
   Model model;
   const Prompts prompts = model.prompts(kTexts);
-  SamplingOptions options;
-  options.samples_per_prompt = 4;
-  options.max_new_tokens = 50;
+  SamplingOptions options = sampling(4, 50);
   options.temperature = 2;
   options.max_rows = 3;
   std::vector<int64_t> done, tokens;
@@ -264,40 +265,42 @@ TEST_CASE("no prompts", "[engine]") {
 }
 
 TEST_CASE("bad prompts and options say where and what to do", "[engine]") {
+  struct Case {
+    const char* name;
+    std::function<void(Prompts&, SamplingOptions&)> spoil;
+    std::vector<const char*> says;
+  };
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  const std::vector<Case> cases = {
+      {"too long",
+       [](Prompts& p, SamplingOptions&) { p[1] = std::vector<TokenId>(40, 65); },
+       {"prompt 1 has 40 tokens", "holds 40", "shorten"}},
+      {"empty", [](Prompts& p, SamplingOptions&) { p[0].clear(); }, {"prompt 0 has no tokens"}},
+      {"another model's tokenizer",
+       [](Prompts& p, SamplingOptions&) { p[1][0] = kTinyVocab; },
+       {"prompt 1 holds token id 259", "does not fit the model"}},
+      {"temperature", [&](Prompts&, SamplingOptions& o) { o.temperature = nan; }, {"temperature"}},
+      {"top_k", [](Prompts&, SamplingOptions& o) { o.top_k = -1; }, {"top_k"}},
+      {"top_p", [](Prompts&, SamplingOptions& o) { o.top_p = 1.01; }, {"top_p"}},
+      {"min_p", [&](Prompts&, SamplingOptions& o) { o.min_p = nan; }, {"min_p"}},
+      {"max_new_tokens", [](Prompts&, SamplingOptions& o) { o.max_new_tokens = 0; }, {"max_new_tokens"}},
+      {"max_rows", [](Prompts&, SamplingOptions& o) { o.max_rows = 0; }, {"max_rows"}},
+      {"no samples", [](Prompts&, SamplingOptions& o) { o.samples_per_prompt = 0; }, {"samples per prompt"}},
+      {"stop", [](Prompts&, SamplingOptions& o) { o.stop = {""}; }, {"stop string is empty"}},
+  };
   Model model(/*context=*/40);
-  SamplingOptions options;
-  Prompts prompts = model.prompts({"fine", "fine"});
-  const auto run = [&] { model.engine->generate(prompts, options, {}); };
-  SECTION("too long") {
-    prompts[1] = std::vector<TokenId>(40, 65);
-    CHECK_THROWS_AS(run(), InputError);
-    CHECK_THROWS_WITH(
-        run(), Catch::Contains("prompt 1 has 40 tokens") && Catch::Contains("holds 40") && Catch::Contains("shorten"));
-  }
-  SECTION("empty") {
-    prompts[0].clear();
-    CHECK_THROWS_WITH(run(), Catch::Contains("prompt 0 has no tokens"));
-  }
-  SECTION("another model's tokenizer") {
-    prompts[1][0] = kTinyVocab;
-    CHECK_THROWS_WITH(run(),
-                      Catch::Contains("prompt 1 holds token id 259") && Catch::Contains("does not fit the model"));
-  }
-  SECTION("temperature") {
-    options.temperature = std::numeric_limits<double>::quiet_NaN();
-    CHECK_THROWS_WITH(run(), Catch::Contains("temperature"));
-  }
-  SECTION("top_p") {
-    options.top_p = 1.01;
-    CHECK_THROWS_WITH(run(), Catch::Contains("top_p"));
-  }
-  SECTION("max_new_tokens") {
-    options.max_new_tokens = 0;
-    CHECK_THROWS_WITH(run(), Catch::Contains("max_new_tokens"));
-  }
-  SECTION("stop") {
-    options.stop = {""};
-    CHECK_THROWS_WITH(run(), Catch::Contains("stop string is empty"));
+  for (const Case& bad : cases) {
+    INFO(bad.name);
+    Prompts prompts = model.prompts({"fine", "fine"});
+    SamplingOptions options;
+    bad.spoil(prompts, options);
+    std::string message;
+    try {
+      model.engine->generate(prompts, options, {});
+    } catch (const InputError& error) {
+      message = error.what();
+    }
+    for (const char* text : bad.says) CHECK_THAT(message, Catch::Contains(text));
   }
 }
 
@@ -312,19 +315,7 @@ TEST_CASE("a diverged model is an error, not an endless stream of one token", "[
 
 TEST_CASE("bfloat16 generates and agrees with the policy on average", "[engine]") {
   Model model(512, at::kBFloat16);
-  const Prompts prompts = model.prompts(kTexts);
-  SamplingOptions options;
-  options.samples_per_prompt = 4;
-  options.max_new_tokens = 30;
-  const RolloutBatch batch = model.engine->generate(prompts, options, {});
-  std::vector<PackRow> rows;
-  std::vector<float> sampled;
-  for (size_t r = 0; r < batch.rows.size(); ++r) {
-    rows.push_back({prompts[r / 4], batch.rows[r].ids});
-    sampled.insert(sampled.end(), batch.rows[r].log_probs.begin(), batch.rows[r].log_probs.end());
-  }
-  const at::NoGradGuard no_grad;
-  const PolicyOutput scored = model.policy->evaluate(pack_rows(rows).to(model.policy->device()), {});
+  const RolloutBatch batch = model.engine->generate(model.prompts(kTexts), sampling(4, 30), {});
   // A tiny model with large weights: coarser than a trained one, which is held to 0.01 by generation_parity_test.
-  CHECK((scored.log_prob.cpu() - at::tensor(sampled)).abs().mean().item<float>() < 0.05);
+  CHECK(log_prob_gap(model, batch).abs().mean().item<float>() < 0.05);
 }
