@@ -16,9 +16,11 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 SMALL = dict(vocab_size=67, hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4,
              num_key_value_heads=2, max_position_embeddings=256)
-YARN = dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=16, rope_theta=10000.0)
+# The bases are small so that some of the 4 frequencies of a head of 8 lie on the ramp between kept and divided ones:
+# llama3 has wavelengths 6.3 (kept), 13, 28 (between 8 and 32: interpolated) and 59 (divided); yarn has 0, 1/4, 1/2, 3/4.
+YARN = dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=64, rope_theta=20.0)
 LLAMA3 = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
-              original_max_position_embeddings=32, rope_theta=5000.0)
+              original_max_position_embeddings=32, rope_theta=20.0)
 
 # name -> (model_type, config fields, how the folder is written)
 CASES = {
@@ -33,7 +35,7 @@ CASES = {
     "llama_llama3": ("llama", dict(rope_parameters=LLAMA3), {}),
     "llama_llama3_old_style": ("llama", dict(rope_parameters=LLAMA3), dict(old_style=True)),
     "llama_yarn": ("llama", dict(rope_parameters=YARN), {}),
-    "llama_yarn_options": ("llama", dict(rope_parameters=dict(YARN, beta_fast=16.0, beta_slow=2.0, mscale=0.8,
+    "llama_yarn_options": ("llama", dict(rope_parameters=dict(YARN, beta_fast=4.0, beta_slow=1.5, mscale=0.8,
                                                               mscale_all_dim=0.5, truncate=False)), {}),
     "llama_yarn_factor": ("llama", dict(rope_parameters=dict(YARN, attention_factor=1.3)), dict(old_style=True)),
     "llama_sharded": ("llama", dict(tie_word_embeddings=False), dict(max_shard_size="12KB")),

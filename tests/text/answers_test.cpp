@@ -234,10 +234,14 @@ TEST_CASE("answer spans over token ids are byte-exact, whatever the tokens") {
   const std::string text =
       "Oh: <answer1>caf\u00e9</answer1><confidence1>0.5</confidence1> "
       "<answer2>dog</answer2><confidence2>1</confidence2>";
-  std::vector<TokenId> ids = tokenizer.encode(text);
-  const auto end = tokenizer.id_of("<|im_end|>");
-  REQUIRE(end.has_value());
-  ids.push_back(*end);  // special tokens are not part of the text
+  const std::vector<TokenId> bytes = tokenizer.encode(text);
+  // Special tokens are not part of the text, wherever the model writes them.
+  const auto end = tokenizer.id_of("<|im_end|>"), stray = tokenizer.id_of("<|endoftext|>");
+  REQUIRE((end.has_value() && stray.has_value()));
+  std::vector<TokenId> ids = bytes;
+  ids.insert(ids.begin() + static_cast<std::ptrdiff_t>(text.find("<answer2>")), 2, *stray);
+  ids.insert(ids.begin(), *stray);
+  ids.push_back(*end);
   Example example;
   const CompletionView view{&example, text, ids, 2};
   const AnswerBatch batch = build_answer_batch({&view, 1}, *make_answer_format("compact"), *make_matcher("alias"),
@@ -254,7 +258,7 @@ TEST_CASE("answer spans over token ids are byte-exact, whatever the tokens") {
   CHECK(batch.length[0].item<int64_t>() == static_cast<int64_t>(ids.size()));
 
   // Byte tokens: the range of any bytes is the range itself, and nothing past the end.
-  CHECK(token_span(tokenizer, ids, {3, 8}) == Span{3, 8});
-  CHECK(token_span(tokenizer, ids, {5, 5}).empty());
-  CHECK(token_span(tokenizer, ids, {100000, 100001}).empty());
+  CHECK(token_span(tokenizer, bytes, {3, 8}) == Span{3, 8});
+  CHECK(token_span(tokenizer, bytes, {5, 5}).empty());
+  CHECK(token_span(tokenizer, bytes, {100000, 100001}).empty());
 }
