@@ -9,6 +9,7 @@
 #include "app/shared_options.h"
 #include "app/stop_signal.h"
 #include "lib/core/format.h"
+#include "lib/train/prompts.h"
 #include "plural/answers.h"
 #include "plural/error.h"
 #include "plural/rollout.h"
@@ -49,6 +50,7 @@ Json output_line(const InputLine& line, int64_t sample, const Completion& comple
 
 int generate(const GenerateArgs& args) {
   const auto format = make_answer_format(args.format);
+  if (args.num_answers > 0) check_num_answers(*format, args.num_answers);
   LoadedModel model = load_model(args.model);
   auto engine = make_local_engine(*model.policy, model.tokenizer);
   engine->set_progress([](int64_t, int64_t, int64_t) { return !stop_token().stop_requested(); });

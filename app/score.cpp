@@ -11,6 +11,7 @@
 #include "app/shared_options.h"
 #include "lib/core/format.h"
 #include "lib/eval/sample_record.h"
+#include "lib/train/prompts.h"
 #include "plural/answers.h"
 #include "plural/error.h"
 #include "plural/reward.h"
@@ -55,6 +56,7 @@ int score(const ScoreArgs& args) {
   if (!args.matcher.empty()) config.matcher = args.matcher;
   if (args.num_answers > 0) config.num_answers = args.num_answers;
   const auto format = make_answer_format(config.format);
+  if (args.num_answers > 0) check_num_answers(*format, args.num_answers);
   const auto matcher = make_matcher(config.matcher);
   const RewardStack rewards = build_reward_stack(config.rewards, builtin_rewards());
   const int64_t k = format->single() ? 1 : config.num_answers;

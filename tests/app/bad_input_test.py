@@ -1,11 +1,18 @@
 """Each kind of bad input: one clear message with the place and the remedy, a fitting exit code, nothing finished lost."""
 
+import ctypes
 import json
 import os
 import resource
 import unittest
 
 from plural_command import EXAMPLES, RL, SFT, CommandTest, lines, make_model, plural, write_lines, write_model_config, write_tokenizer
+
+
+def obey_permissions():
+    """Root writes everywhere; without CAP_DAC_OVERRIDE (1) in its bounding set the new process does not."""
+    pr_capbset_drop = 24
+    ctypes.CDLL(None).prctl(pr_capbset_drop, 1)
 
 
 class BadInputTest(CommandTest):
@@ -39,6 +46,16 @@ class BadInputTest(CommandTest):
         self.check(plural("generate", "--model", self.dir / "absent_model", stdin='{"prompt": "x"}'), 2, "absent_model")
         self.check(plural("train", self.rl(), "--set", "device=cuda:99"), 2, "cuda")
         self.check(plural("report", self.dir / "absent_run"), 2, "absent_run")
+        self.assertFalse((self.dir / "run").exists())
+
+    def test_a_model_folder_with_a_part_missing(self):
+        for name in ("config.json", "model.safetensors", "tokenizer.json"):
+            hidden = (self.model / name).rename(self.model / "hidden")
+            for done in (plural("train", self.rl()), plural("generate", "--model", self.model, stdin='{"prompt": "x"}')):
+                self.check(done, 2, str(self.model), name)
+            hidden.rename(self.model / name)
+        (self.model / "tokenizer.json").write_text('{"model": ')
+        self.check(plural("tokenize", "--model", self.model, stdin='{"text": "x"}'), 2, "tokenizer.json", "not valid JSON")
         self.assertFalse((self.dir / "run").exists())
 
     def test_malformed_lines_of_a_data_set(self):
@@ -108,6 +125,24 @@ class BadInputTest(CommandTest):
         self.check(plural("train", self.rl(output="/proc/plural/run")), 1, "cannot be created", "/proc/plural/run")
         self.assertEqual((self.dir / "file").read_text(), "kept")
         self.check(plural("init", "--config", self.dir / "source" / "config.json", "--out", self.dir / "file" / "model"), 1, "file/model")
+
+    def test_a_read_only_run_folder(self):
+        run = self.dir / "run"
+        config = self.rl()
+        self.check(plural("train", config), 0)
+        before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+        folders = [run, *(p for p in run.rglob("*") if p.is_dir())]
+        for folder in folders:
+            folder.chmod(0o555)
+        self.addCleanup(lambda: [folder.chmod(0o755) for folder in folders])
+        done = plural("train", config, "--resume", preexec_fn=obey_permissions)
+        self.check(done, 1, str(run), "Permission denied", "choose another folder")
+        other = plural("train", config, "--set", f"output={run / 'inner'}", preexec_fn=obey_permissions)
+        self.check(other, 1, "cannot be created", "Permission denied")
+        self.assertEqual({p: p.read_bytes() for p in run.rglob("*") if p.is_file()}, before)
+        for folder in folders:
+            folder.chmod(0o755)
+        self.check(plural("train", config, "--resume"), 0, "resuming after step 8 of 8")
 
     def test_a_damaged_checkpoint_gives_way_to_an_older_one(self):
         config = self.rl()

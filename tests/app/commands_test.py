@@ -7,7 +7,7 @@ import subprocess
 import time
 import unittest
 
-from plural_command import CommandTest, lines, make_model, plural, start, wait_for, write_model_config, write_tokenizer
+from plural_command import EXAMPLES, CommandTest, lines, make_model, plural, start, wait_for, write_lines, write_model_config, write_tokenizer
 
 COMMANDS = ["train", "eval", "generate", "score", "logprobs", "tokenize", "detokenize", "metrics", "init", "report", "config"]
 
@@ -182,15 +182,27 @@ class ModelTest(CommandTest):
         self.assertEqual(process.returncode, 130, messages)
         self.assertGreaterEqual(len(lines(out.read_text())), 4)
 
-        process = start(*args, 100_000, "--out", out, stdin=subprocess.PIPE)
-        process.stdin.write('{"prompt": "one"}\n')
-        process.stdin.close()
-        time.sleep(2)
+        long = self.dir / "long.jsonl"
+        prompt = self.dir / "prompt.jsonl"
+        prompt.write_text('{"prompt": "one"}\n')
+        process = start(*args, 100_000, "--in", prompt, "--out", long)
+        wait_for(long.exists)
+        time.sleep(1)  # it works on its only line now
         process.send_signal(signal.SIGINT)
-        process.stdin = None
         _, messages = process.communicate(timeout=60)
         self.assertEqual(process.returncode, 130, messages)
         self.assertIn("completions done", messages)
+
+    def test_ctrl_c_while_evaluating(self):
+        data = write_lines(self.dir / "data.jsonl", EXAMPLES)
+        out = self.dir / "out"
+        process = start("eval", "--model", self.model, "--data", data, "--samples", 100_000, "--max-new-tokens", 400, "--out", out)
+        wait_for(out.exists)
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        _, messages = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 130, messages)
+        self.assertEqual(list(out.iterdir()), [])  # half an evaluation is none
 
     def test_generate_asks_for_a_set(self):
         done = plural("generate", "--model", self.model, "--num-answers", 3, "--max-new-tokens", 4, "--temperature", 0,
@@ -198,6 +210,12 @@ class ModelTest(CommandTest):
         plain = plural("generate", "--model", self.model, "--max-new-tokens", 4, "--temperature", 0, stdin='{"prompt": "Name kinds of dog."}')
         self.check(done, 0)
         self.assertNotEqual(lines(done.stdout)[0]["logprobs"], lines(plain.stdout)[0]["logprobs"])
+
+    def test_a_format_of_one_answer_is_not_asked_for_more(self):
+        for command in (["generate", "--model", self.model], ["score"]):
+            done = plural(*command, "--format", "ta", "--num-answers", 3, stdin="")
+            self.check(done, 2, "num_answers", "'ta' holds one answer, 3 were asked for")
+            self.check(plural(*command, "--format", "ta", "--num-answers", 1, stdin=""), 0)
 
     def test_init_depends_on_the_seed_only(self):
         source = self.dir / "source"
