@@ -44,8 +44,8 @@ class Run {
     const FileHashes hashes = hash_inputs(config_);
     if (folder_.resuming()) folder_.check_inputs(hashes);
     parts_ = build_run_parts(config_, rewards);
+    trainer_ = make_run_trainer(config_, *parts_);  // looks at each example, so that lengths can be taken
     const int64_t longest = check_prompt_lengths(config_, *parts_);
-    trainer_ = make_run_trainer(config_, *parts_);
     say(describe_run(config_, *parts_, longest));
     if (longest + config_.sampling.max_new_tokens > parts_->policy->context_length() && config_.task == "rl") {
       say(

@@ -2,6 +2,7 @@
 #include "lib/train/run_parts.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "lib/core/format.h"
 #include "lib/eval/sample_record.h"
@@ -150,40 +151,55 @@ std::unique_ptr<RunTrainer> make_run_trainer(const RunConfig& config, RunParts& 
   return std::make_unique<SftRun>(config, parts);
 }
 
+namespace {
+
+/// Tokens of the longest target that fine-tuning may draw for an example, its end token not counted.
+int64_t longest_target(const Example& example, const SftConfig& sft, int64_t k, const RunParts& parts) {
+  const auto tokens = [&](const std::string& text) {
+    return static_cast<int64_t>(parts.tokenizer.encode(text).size());
+  };
+  int64_t longest = 0;
+  if (sft.target == "responses") {
+    for (const Response& response : example.responses) longest = std::max(longest, tokens(response.text));
+    return longest;
+  }
+  std::vector<StatedAnswer> answers;
+  for (const GoldAnswer& gold : example.gold)
+    if (!normal_form(gold.answer).empty()) answers.push_back({gold.answer, sft.confidences.front()});
+  std::ranges::stable_sort(answers, std::greater<>(), [](const StatedAnswer& answer) { return answer.text.size(); });
+  answers.resize(std::min(answers.size(), static_cast<size_t>(k)));
+  return tokens(parts.format->render(answers));
+}
+
+}  // namespace
+
 int64_t check_prompt_lengths(const RunConfig& config, const RunParts& parts) {
-  const bool rl = config.task == "rl";
-  const bool has_responses = !rl && config.sft.target == "responses";
-  const int64_t k = rl              ? config.num_answers
-                    : has_responses ? 0
-                                    : *std::max_element(config.sft.num_answers.begin(), config.sft.num_answers.end());
+  const bool sft = config.task == "sft", responses = sft && config.sft.target == "responses";
+  const int64_t most = sft ? *std::ranges::max_element(config.sft.num_answers) : config.num_answers;
   const int64_t context = parts.policy->context_length();
   int64_t longest = 0, count = 0;
   std::string list;
-  // `with_responses`: the longest response and its end token must fit too; else a first token of an answer.
-  const auto check = [&](const std::vector<Example>& examples, int64_t answers, bool with_responses,
-                         const std::string& file) {
+  // Room for a target and its end token, or for the first token of an answer.
+  const auto check = [&](const std::vector<Example>& examples, int64_t k, bool has_target, const std::string& file) {
     for (const Example& example : examples) {
-      const auto prompt = static_cast<int64_t>(prompt_ids(example, *parts.format, answers, parts.tokenizer).size());
-      int64_t response = 0;
-      if (with_responses)
-        for (const Response& r : example.responses)
-          response = std::max(response, static_cast<int64_t>(parts.tokenizer.encode(r.text).size()));
+      const auto prompt = static_cast<int64_t>(prompt_ids(example, *parts.format, k, parts.tokenizer).size());
+      const int64_t target = has_target ? longest_target(example, config.sft, k, parts) : 0;
       longest = std::max(longest, prompt);
-      if (prompt + response + 1 <= context) continue;
+      if (prompt + target + 1 <= context) continue;
       if (++count <= 10)
         list += fmt::format("\n  {}: example '{}' has {} tokens{}", file, example.id, prompt,
-                            response > 0 ? fmt::format(", and {} with its longest response", prompt + response) : "");
+                            target > 0 ? fmt::format(", and {} with its longest target", prompt + target) : "");
     }
   };
-  check(parts.examples, k, has_responses, config.data.train);
-  const int64_t eval_k = config.evaluation.num_answers > 0 ? config.evaluation.num_answers : config.num_answers;
-  check(parts.held_out, eval_k, false, config.evaluation.data);
+  check(parts.examples, responses ? 0 : most, sft, config.data.train);
+  check(parts.held_out, config.evaluation.num_answers > 0 ? config.evaluation.num_answers : config.num_answers, false,
+        config.evaluation.data);
   if (count > 0) {
     if (count > 10) list += fmt::format("\n  and {} more", count - 10);
-    throw InputError(fmt::format(
-        "{} example{} not fit in the model's context of {} tokens{}:{}\n"
-        "shorten or remove them, or take a model with a longer context",
-        count, count == 1 ? " does" : "s do", context, k > 0 ? " (with the answer format's instruction)" : "", list));
+    throw InputError(
+        fmt::format("{} example{} not fit in the model's context of {} tokens (the answer format's instruction "
+                    "included):{}\nshorten or remove them, or take a model with a longer context",
+                    count, count == 1 ? " does" : "s do", context, list));
   }
   return longest;
 }

@@ -39,8 +39,8 @@ struct RunParts {
 /// Everything that the user got wrong throws InputError.
 std::unique_ptr<RunParts> build_run_parts(const RunConfig& config, const Registry<Reward>& rewards);
 
-/// Throws InputError listing the examples whose prompts (and responses, where those are trained on) do not fit in the
-/// context (id, tokens, limit). Returns the longest prompt in tokens.
+/// Throws InputError listing the examples whose prompts, in fine-tuning with the longest target that may be drawn, do
+/// not fit in the context (id, tokens, limit). Returns the longest prompt in tokens.
 int64_t check_prompt_lengths(const RunConfig& config, const RunParts& parts);
 
 /// The table of what one step holds, and the reward formula.

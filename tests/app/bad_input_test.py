@@ -69,12 +69,16 @@ class BadInputTest(CommandTest):
         self.check(plural("train", self.rl(data=data)), 2, "too-long", "512", "long.jsonl", "shorten")
         self.check(plural("eval", "--model", self.model, "--data", data, "--out", self.dir / "out"), 2, "too-long", "512", "shorten")
         self.assertFalse((self.dir / "run").exists())
+        data = write_lines(self.dir / "long_gold.jsonl", EXAMPLES + [{"id": "long-gold", "prompt": "x", "gold": ["b", "c" * 200, "d" * 200]}])
+        done = plural("train", self.rl(SFT, data=data))
+        self.check(done, 2, "1 example does not fit", "long-gold", "longest target")
+        self.assertFalse((self.dir / "run").exists())
         sft = SFT.replace("sft: {{", "sft: {{target: responses, ")
         # Without the format's instruction a prompt of 450 bytes fits, and with a short response; not with a long one.
         fits = {"id": "fits", "prompt": "y" * 450, "responses": [{"text": "a"}]}
         data = write_lines(self.dir / "responses.jsonl", [fits, {**fits, "id": "long-response", "responses": [{"text": "a"}, {"text": "b" * 60}]}])
         done = plural("train", self.rl(sft, data=data))
-        self.check(done, 2, "1 example does not fit", "long-response", "512", "longest response")
+        self.check(done, 2, "1 example does not fit", "long-response", "512", "longest target")
         self.assertNotIn("'fits'", done.stderr)
         self.check(plural("train", self.rl(sft, data=write_lines(data, [fits])), "--set", "steps=1"), 0)
 
