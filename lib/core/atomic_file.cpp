@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstring>
@@ -111,6 +112,17 @@ void InputFile::read(uint64_t offset, void* data, size_t size) const {
           fmt::format("{}: the file ends at byte {}, expected {} more", file_.string(), offset + done, size - done));
     done += static_cast<size_t>(n);
   }
+}
+
+uint32_t InputFile::crc() const {
+  std::string block(1 << 20, '\0');
+  uint32_t crc = 0;
+  for (uint64_t at = 0; at < size_; at += block.size()) {
+    const size_t n = static_cast<size_t>(std::min<uint64_t>(block.size(), size_ - at));
+    read(at, block.data(), n);
+    crc = crc32c(block.data(), n, crc);
+  }
+  return crc;
 }
 
 AppendFile::AppendFile(const std::filesystem::path& file) : file_(file) {

@@ -54,6 +54,8 @@ class InputFile {
   uint64_t size_bytes() const { return size_; }
   /// Exactly `size` bytes from `offset`; fewer (the file shrank) throw InputError.
   void read(uint64_t offset, void* data, size_t size) const;
+  /// CRC-32C of the whole file.
+  uint32_t crc() const;
 
  private:
   std::filesystem::path file_;

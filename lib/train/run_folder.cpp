@@ -6,8 +6,10 @@
 #include <nlohmann/json.hpp>
 #include <set>
 #include <sstream>
+#include <vector>
 
 #include "git_commit.h"
+#include "lib/core/file_io.h"
 #include "lib/core/format.h"
 #include "plural/checkpoint.h"
 #include "plural/error.h"
@@ -106,13 +108,31 @@ nlohmann::ordered_json manifest(const RunConfig& config, const FileHashes& hashe
   return json;
 }
 
+/// One hash for the weights of a model folder: of its files' names, sizes and CRC-32C, which are quick to compute for
+/// tens of gigabytes too.
+std::string hash_weights(const fs::path& model) {
+  std::error_code absent;  // loading the model will say so
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(model, absent))
+    if (entry.path().extension() == ".safetensors") files.push_back(entry.path());
+  std::sort(files.begin(), files.end());
+  std::string list;
+  for (const fs::path& path : files) {
+    const detail::InputFile file(path);
+    list += fmt::format("{} {} {:08x}\n", path.filename().string(), file.size_bytes(), file.crc());
+  }
+  return sha256(list);
+}
+
 }  // namespace
 
 FileHashes hash_inputs(const RunConfig& config) {
   FileHashes hashes = {{"data.train", sha256_file(config.data.train)}};
   if (!config.evaluation.data.empty()) hashes["evaluation.data"] = sha256_file(config.evaluation.data);
-  // Weights are left out: they can be tens of gigabytes, and a resumed run takes them from its
-  // checkpoint.
+  // A resumed run takes the policy's weights from its checkpoint, but those of the KL term's reference from their
+  // folder.
+  if (config.task == "rl" && config.objective.kl_weight > 0)
+    hashes["reference/weights"] = hash_weights(config.reference.empty() ? config.model : config.reference);
   for (const char* name : {"config.json", "tokenizer.json"}) {
     const fs::path file = fs::path(config.model) / name;
     if (fs::exists(file)) hashes[fmt::format("model/{}", name)] = sha256_file(file);

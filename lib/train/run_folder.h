@@ -16,7 +16,7 @@
 namespace plural {
 
 /// SHA-256 of the files that decide a run's results, by their role ("data.train",
-/// "model/config.json", ...).
+/// "model/config.json", ...; "reference/weights" when there is a KL term).
 using FileHashes = std::map<std::string, std::string>;
 FileHashes hash_inputs(const RunConfig& config);
 

@@ -124,8 +124,21 @@ class RunTest(CommandTest):
         self.check(again, 0, "resuming after step 8 of 8", "finished 8 steps")
         self.same_run(self.dir / "whole", run)
 
+    def test_a_resumed_run_has_the_same_reference(self):
+        reference = shutil.copytree(self.model, self.dir / "reference")
+        text = RL + f"objective: {{{{kl_weight: 0.1}}}}\nreference: {reference}\n"
+        config = self.rl("run", text)
+        self.check(plural("train", config), 0)
+        weights = reference / "model.safetensors"
+        good = weights.read_bytes()
+        weights.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+        self.check(plural("train", config, "--resume"), 2, "reference/weights has changed", "put the old file back")
+        weights.write_bytes(good)
+        self.check(plural("train", config, "--resume"), 0)
+
     def test_ctrl_c_writes_a_checkpoint(self):
-        longer = RL.replace("steps: 8", "steps: 30").replace("every: 2", "every: 0")
+        # With a KL term and several passes: the reference of the resumed run is still the starting model.
+        longer = RL.replace("steps: 8", "steps: 30").replace("every: 2", "every: 0") + "objective: {{kl_weight: 0.1}}\npasses: 2\n"
         self.check(plural("train", self.rl("whole", longer)), 0)
         config = self.rl("stopped", longer)
         run = self.dir / "stopped"
