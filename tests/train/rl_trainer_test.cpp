@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <limits>
+#include <set>
 
 #include "lib/train/policy_update.h"
 #include "plural/error.h"
@@ -30,6 +31,17 @@ class CountingPolicy final : public Policy {
 
  private:
   Policy& inner_;
+};
+
+// The step that rewards are told, for their schedules.
+class StepNumber final : public Reward {
+ public:
+  std::string name() const override { return "step_number"; }
+  RewardOutput score(const RewardInput& input) const override {
+    RewardOutput output;
+    output.row = at::full({input.answers.rows}, static_cast<double>(input.step), at::kFloat);
+    return output;
+  }
 };
 
 class BrokenObjective final : public Objective {
@@ -151,6 +163,23 @@ TEST_CASE("examples come in the data's order, each with its own G rows, across e
     for (int p = 0; p < 2; ++p) expected.insert(expected.end(), 4, &world.examples[order.at(drawn++).example]);
     CHECK(seen == expected);
   }
+}
+
+TEST_CASE("each step has its own random numbers, learning rate and place in the schedule of rewards") {
+  World world;
+  world.examples.resize(1);
+  world.rewards = {};
+  world.rewards.add(std::make_unique<StepNumber>());  // equal in every row: nothing is ever learned
+  Run run(world, 1, small_options());
+  std::set<std::vector<TokenId>> seen;
+  for (int64_t step = 0; step < 3; ++step) {
+    const StepReport report = run.trainer.step();
+    CHECK(report.metrics.at("reward/step_number/mean") == step);
+    CHECK(report.metrics.at("optim/learning_rate") ==
+          Approx(2e-2 * schedule_factor(Run::optimizer_options(), step, small_options().steps)));
+    run.trainer.visit_rows([&](const RowRecord& row) { seen.insert(row.completion->ids); });
+  }
+  CHECK(seen.size() == 24);  // the same prompt and weights: with one key the steps would repeat each other
 }
 
 TEST_CASE("rows of zero advantage cost no forward; a step without any changes nothing") {
