@@ -30,23 +30,38 @@ class Accuracy final : public Reward {
   }
 
   RewardOutput score(const RewardInput& input) const override {
-    const AnswerBatch& answers = input.answers;
-    Tensor allowed = answers.format_ok;
-    const bool automatic = answers.has_confidences && !answers.single_answer;
-    if (options_.enforce_uniqueness == "always" || (options_.enforce_uniqueness == "auto" && automatic))
-      allowed = allowed.logical_and(rewards::all_distinct(answers));
     RewardOutput out;
-    if (options_.more_than_one_correctness_point) {
-      out.per_answer = answers.correct() * answers.first_of_key() * allowed.unsqueeze(1) /
-                       rewards::asked_count(answers).unsqueeze(1);
-      out.row = out.per_answer.sum(1);
-    } else {
-      out.row = answers.correct().amax(1) * allowed;
-    }
+    out.per_answer = earned(input.answers, allowed(input.answers));
+    out.row = out.per_answer.sum(1);
     return out;
   }
 
+  Tensor score_subset(const RewardInput& input, const Tensor& keep) const override {
+    return earned(input.answers.keep(keep), allowed(input.answers)).sum(1);
+  }
+
+  double zero_confidence_margin(int64_t k, bool exclusive) const override {
+    if (options_.more_than_one_correctness_point) return 1.0 / static_cast<double>(k);
+    return k == 1 || exclusive ? 1 : 0;  // next to another correct answer one more earns nothing
+  }
+
  private:
+  // [B] bool: the rows whose answers are looked at.
+  Tensor allowed(const AnswerBatch& answers) const {
+    const bool automatic = answers.has_confidences && !answers.single_answer;
+    if (options_.enforce_uniqueness == "always" || (options_.enforce_uniqueness == "auto" && automatic))
+      return answers.format_ok.logical_and(rewards::all_distinct(answers));
+    return answers.format_ok;
+  }
+
+  // [B, K]: what each slot adds to those before it.
+  Tensor earned(const AnswerBatch& answers, const Tensor& allowed) const {
+    const Tensor hits = options_.more_than_one_correctness_point
+                            ? answers.correct() * answers.first_of_key() / rewards::asked_count(answers).unsqueeze(1)
+                            : rewards::first_correct(answers);
+    return hits * allowed.unsqueeze(1);
+  }
+
   Options options_;
 };
 

@@ -23,12 +23,25 @@ class AnyCorrect final : public Reward {
 
   RewardOutput score(const RewardInput& input) const override {
     RewardOutput out;
-    out.row = input.answers.correct().amax(1);
-    if (options_.require_format) out.row = out.row * input.answers.format_ok;
+    out.per_answer = earned(input.answers);
+    out.row = out.per_answer.sum(1);
     return out;
   }
 
+  Tensor score_subset(const RewardInput& input, const Tensor& keep) const override {
+    return earned(input.answers.keep(keep)).sum(1);
+  }
+
+  // Next to another correct answer one more earns nothing.
+  double zero_confidence_margin(int64_t k, bool exclusive) const override { return k == 1 || exclusive ? 1 : 0; }
+
  private:
+  // [B, K]: all of it goes to the first correct answer.
+  Tensor earned(const AnswerBatch& answers) const {
+    const Tensor first = rewards::first_correct(answers);
+    return options_.require_format ? first * answers.format_ok.unsqueeze(1) : first;
+  }
+
   Options options_;
 };
 

@@ -49,6 +49,8 @@ class Brier final : public Reward {
     return total(allowed, lost(input.answers.keep(keep), allowed) * keep);
   }
 
+  double zero_confidence_margin(int64_t k, bool) const override { return -1.0 / static_cast<double>(k); }
+
  private:
   // [B] bool: the rows whose confidences are judged at all.
   Tensor allowed(const AnswerBatch& answers) const {

@@ -37,6 +37,8 @@ class Coverage final : public Reward {
     return earned(input.answers.keep(keep)).sum(1);
   }
 
+  double zero_confidence_margin(int64_t k, bool) const override { return 1.0 / static_cast<double>(k); }
+
  private:
   // [B, K]: what each slot adds to those before it.
   Tensor earned(const AnswerBatch& answers) const {

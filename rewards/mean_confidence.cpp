@@ -11,12 +11,16 @@ class MeanConfidence final : public Reward {
   explicit MeanConfidence(Options) {}
   std::string name() const override { return "mean_confidence"; }
   std::string formula() const override { return "mean stated confidence (invalid ones count as 0)"; }
-  RewardOutput score(const RewardInput& input) const override {
-    const AnswerBatch& answers = input.answers;
-    const Tensor mean = answers.confidence.sum(1) / rewards::asked_count(answers);
-    RewardOutput out;
-    out.row = at::where(answers.has_overall_confidence, answers.overall_confidence, mean);
-    return out;
+  RewardOutput score(const RewardInput& input) const override { return {.row = mean(input.answers)}; }
+  Tensor score_subset(const RewardInput& input, const Tensor& keep) const override {
+    return mean(input.answers.keep(keep));
+  }
+
+ private:
+  // [B]; a confidence in the whole set belongs to no slot, so it stays whichever are left out.
+  static Tensor mean(const AnswerBatch& answers) {
+    return at::where(answers.has_overall_confidence, answers.overall_confidence,
+                     answers.confidence.sum(1) / rewards::asked_count(answers));
   }
 };
 

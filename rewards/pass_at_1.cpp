@@ -16,6 +16,8 @@ class PassAt1 final : public Reward {
     out.row = rewards::pass_at(input.answers, 1);
     return out;
   }
+  // Next to another correct answer, or behind the top ranks, one more earns nothing.
+  double zero_confidence_margin(int64_t k, bool) const override { return k == 1 ? 1 : 0; }
 };
 
 }  // namespace

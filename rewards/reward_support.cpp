@@ -23,6 +23,11 @@ Tensor confidences_usable(const AnswerBatch& answers) {
 
 Tensor sum_at_most_one(const AnswerBatch& answers) { return answers.confidence.to(at::kDouble).sum(1).le(1.0 + 1e-6); }
 
+Tensor first_correct(const AnswerBatch& answers) {
+  const Tensor correct = answers.correct();
+  return correct * correct.cumsum(1).eq(1);
+}
+
 Tensor rank_order(const AnswerBatch& answers) {
   if (!answers.has_confidences || answers.single_answer)
     return at::arange(answers.slots, answers.k.options()).unsqueeze(0).expand({answers.rows, answers.slots});

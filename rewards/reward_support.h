@@ -56,6 +56,9 @@ Tensor answers_differ(const AnswerBatch& answers);
 /// [B] bool: the confidences add up to at most 1 + 1e-6.
 Tensor sum_at_most_one(const AnswerBatch& answers);
 
+/// [B, K] in the dtype of the confidences: 1 at the first correct slot of each row.
+Tensor first_correct(const AnswerBatch& answers);
+
 /// [B, K] int64: slots by falling confidence, ties in order; in the given order for formats without confidences.
 Tensor rank_order(const AnswerBatch& answers);
 

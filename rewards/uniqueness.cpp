@@ -23,19 +23,27 @@ class Uniqueness final : public Reward {
   }
 
   RewardOutput score(const RewardInput& input) const override {
-    const AnswerBatch& answers = input.answers;
-    const auto dtype = answers.confidence.scalar_type();
     RewardOutput out;
     if (options_.mode == "all") {
-      out.row = rewards::all_distinct(answers).to(dtype);
+      out.row = rewards::all_distinct(input.answers).to(input.answers.confidence.scalar_type());
     } else {
-      out.per_answer = answers.first_of_key().to(dtype) / rewards::asked_count(answers).unsqueeze(1);
+      out.per_answer = share(input.answers);
       out.row = out.per_answer.sum(1);
     }
     return out;
   }
 
+  Tensor score_subset(const RewardInput& input, const Tensor& keep) const override {
+    if (options_.mode == "all") return {};  // a verdict on the whole set
+    return share(input.answers.keep(keep)).sum(1);
+  }
+
  private:
+  // [B, K]: 1/K for the first slot of each answer.
+  static Tensor share(const AnswerBatch& answers) {
+    return answers.first_of_key() / rewards::asked_count(answers).unsqueeze(1);
+  }
+
   Options options_;
 };
 

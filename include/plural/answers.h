@@ -47,6 +47,8 @@ struct AnswerSet {
   bool format_ok = false;               ///< the format reward's verdict (spec section 3, corrected rules)
   bool extracted = false;               ///< the K answers (and confidences) needed were found, each exactly once
   bool paired = false;                  ///< K answers were found, each exactly once and each with a confidence block
+  int64_t blocks_needed = 0;            ///< blocks that the format asks for: answers, confidences, think, analysis
+  int64_t blocks_ok = 0;                ///< those that stand in the completion once and hold what they should
   std::string problem;                  ///< first reason why format_ok is false, for people; "" when fine
 };
 
@@ -133,6 +135,7 @@ struct AnswerBatch {
   Tensor overall_confidence_stated;  ///< [B] bool: a number, whatever its range
   Tensor has_overall_confidence;     ///< [B] bool: an un-numbered confidence block stands in the completion
   Tensor format_ok;                  ///< [B] bool
+  Tensor blocks_ok;                  ///< [B] float32: AnswerSet::blocks_ok / blocks_needed; format_ok without these
   Tensor extracted;                  ///< [B] bool, AnswerSet::extracted
   Tensor paired;                     ///< [B] bool, AnswerSet::paired
   Tensor k;                          ///< [B] int64: answers asked for in this row (<= K)

@@ -22,7 +22,13 @@ struct RewardInput {
   std::span<const Example* const> examples;  ///< B, group-major
   std::span<const std::string> completions;  ///< B texts
   int64_t samples_per_prompt = 1;            ///< G
-  int64_t step = 0;                          ///< optimiser step, for schedules
+  int64_t step = 0;                          ///< steps done before this one, for schedules
+  int64_t steps = 0;                         ///< steps of the whole run; 0 = there is no run
+  int64_t max_new_tokens = 0;                ///< longest completion that sampling allows; 0 = unknown
+  int64_t vocab_size = 0;                    ///< V; 0 = unknown
+  /// [B, T] float32, nats: entropy of the distribution (over all of V, at the sampling temperature) that each token was
+  /// drawn from. Entries from answers.length on mean nothing. Undefined unless a reward of the stack needs it.
+  Tensor token_entropy{};
 };
 
 /// What a reward returns. Tensors are on the device of the input.
@@ -43,6 +49,13 @@ class Reward {
   /// earn nor cost, so score_subset(nothing) is what a completion without answers is paid. Undefined (the default):
   /// the reward judges the completion as a whole and has no parts.
   virtual Tensor score_subset(const RewardInput& input, const Tensor& keep) const { return {}; }
+  /// True: score() reads RewardInput::token_entropy, which costs the trainer one forward pass more.
+  virtual bool needs_token_entropy() const { return false; }
+  /// The least that one of k answers earns by being right instead of wrong, in units of the row, when it is stated with
+  /// a confidence near 0: f(0+) - g(0+). `exclusive`: questions have one right answer, else the least over all sets.
+  /// A reward for correctness has a positive margin, a proper score of confidences a negative one. A stack whose
+  /// weighted margins sum below 0 pays for answers that are wrong on purpose (docs/guides/reward_stacks.md).
+  virtual double zero_confidence_margin(int64_t k, bool exclusive) const { return 0; }
   /// The formula for people, e.g. "coverage = |distinct correct| / K".
   virtual std::string formula() const { return name(); }
 };
@@ -50,23 +63,53 @@ class Reward {
 /// The bundled rewards (rewards/, one file each). The caller may add more before building a stack.
 Registry<Reward> builtin_rewards();
 
-/// Rewards with weights. Total of a row = sum of weight * value over the rewards valid for it.
+/// A weight, constant or moving with the step: `from` until step `begin`, then linear, `value` from step `end` on.
+struct RewardWeight {
+  double value = 1.0;  ///< 0 (and no ramp) = computed and logged, not paid
+  double from = value;
+  int64_t begin = 0;
+  int64_t end = 0;  ///< 0 = the last step of the run
+
+  RewardWeight(double constant = 1.0) : value(constant) {}  // NOLINT(google-explicit-constructor): a weight is a number
+  RewardWeight(double from, double value, int64_t begin, int64_t end = 0)
+      : value(value), from(from), begin(begin), end(end) {}
+  bool constant() const { return from == value; }
+  /// The weight at a step. Outside a run (steps 0) it is `value`.
+  double at(int64_t step, int64_t steps) const;
+};
+
+/// Rewards with weights. Total of a row = sum of weight * value over the rewards that apply to it.
 class RewardStack {
  public:
   struct Term {
     std::unique_ptr<Reward> reward;
-    double weight = 1.0;  ///< 0 = computed and logged, not paid
-    std::string name;     ///< in logs; the reward's name unless given
+    RewardWeight weight;
+    std::string name;  ///< in logs; the reward's name unless given
   };
   struct Result {
     Tensor total;                           ///< [B] float32
     Tensor per_answer;                      ///< [B, K] float32: weighted sum of the per-answer parts
     std::vector<RewardOutput> parts;        ///< one for each term, unweighted
-    std::map<std::string, double> metrics;  ///< "reward/<name>/mean", "reward/<name>/std", ...
+    std::vector<double> weights;            ///< one for each term: those of this step
+    std::map<std::string, double> metrics;  ///< "reward/<name>/mean" and others (docs/guides/metrics.md)
   };
 
-  void add(std::unique_ptr<Reward> reward, double weight = 1.0, std::string name = "");
+  void add(std::unique_ptr<Reward> reward, RewardWeight weight = {}, std::string name = "");
   Result score(const RewardInput& input) const;
+  /// f(A_keep), [B] float32: what the slots of `keep` ([B, K] bool) are paid together, with the weights of `result`,
+  /// which is score(input). f(all slots) is result.total.
+  ///
+  /// A reward without parts judges the completion as a whole: its weighted row value is in every f(A_keep), so that
+  /// differences hold none of it. Credit by differences adds it back: with whole = score_whole(input, result), the
+  /// reward-to-go of answer k is f(A) - f(A_{<k}) + whole. Gates (format, duplicates, sum of confidences) are verdicts
+  /// on the whole completion too: where one is closed, every subset is paid what the closed gate pays.
+  Tensor score_subset(const RewardInput& input, const Result& result, const Tensor& keep) const;
+  /// [B] float32: the part of result.total that comes from rewards without parts.
+  Tensor score_whole(const RewardInput& input, const Result& result) const;
+  bool needs_token_entropy() const;
+  /// Ways in which the stack pays for what nobody wants, as sentences for people; empty when none is known. k: answers
+  /// asked for.
+  std::vector<std::string> warnings(int64_t k) const;
   const std::vector<Term>& terms() const { return terms_; }
   /// "total = 0.5 format + 1 coverage - ..." in full, printed at start.
   std::string formula() const;
@@ -75,7 +118,8 @@ class RewardStack {
   std::vector<Term> terms_;
 };
 
-/// Builds a stack from the `rewards:` list: each entry has `name`, optional `weight` and the reward's options.
+/// Builds a stack from the `rewards:` list: each entry has `name`, optional `weight`, `ramp` and `label`,
+/// and the reward's own options.
 RewardStack build_reward_stack(const std::vector<PartSpec>& specs, const Registry<Reward>& registry);
 
 }  // namespace plural

@@ -73,8 +73,9 @@ AnswerBatch AnswerBatch::to(at::Device device) const {
        {&AnswerBatch::present, &AnswerBatch::match, &AnswerBatch::key, &AnswerBatch::confidence,
         &AnswerBatch::confidence_stated, &AnswerBatch::confidence_ok, &AnswerBatch::overall_confidence,
         &AnswerBatch::overall_confidence_stated, &AnswerBatch::has_overall_confidence, &AnswerBatch::format_ok,
-        &AnswerBatch::extracted, &AnswerBatch::paired, &AnswerBatch::k, &AnswerBatch::gold_count,
-        &AnswerBatch::gold_weight, &AnswerBatch::answer_span, &AnswerBatch::confidence_span, &AnswerBatch::length})
+        &AnswerBatch::blocks_ok, &AnswerBatch::extracted, &AnswerBatch::paired, &AnswerBatch::k,
+        &AnswerBatch::gold_count, &AnswerBatch::gold_weight, &AnswerBatch::answer_span, &AnswerBatch::confidence_span,
+        &AnswerBatch::length})
     if ((moved.*field).defined()) moved.*field = (moved.*field).to(device);
   return moved;
 }
@@ -107,6 +108,7 @@ AnswerBatch build_answer_batch(std::span<const CompletionView> completions, cons
   batch.overall_confidence_stated = at::zeros({rows}, at::kBool);
   batch.has_overall_confidence = at::zeros({rows}, at::kBool);
   batch.format_ok = at::zeros({rows}, at::kBool);
+  batch.blocks_ok = at::zeros({rows}, at::kDouble);
   batch.extracted = at::zeros({rows}, at::kBool);
   batch.paired = at::zeros({rows}, at::kBool);
   batch.k = at::zeros({rows}, at::kLong);
@@ -127,6 +129,7 @@ AnswerBatch build_answer_batch(std::span<const CompletionView> completions, cons
   auto overall_confidence_stated = batch.overall_confidence_stated.accessor<bool, 1>();
   auto has_overall_confidence = batch.has_overall_confidence.accessor<bool, 1>();
   auto format_ok = batch.format_ok.accessor<bool, 1>();
+  auto blocks_ok = batch.blocks_ok.accessor<double, 1>();
   auto extracted = batch.extracted.accessor<bool, 1>();
   auto paired = batch.paired.accessor<bool, 1>();
   auto k = batch.k.accessor<int64_t, 1>();
@@ -145,6 +148,8 @@ AnswerBatch build_answer_batch(std::span<const CompletionView> completions, cons
     overall_confidence_stated[b] = !std::isnan(set.overall_confidence);
     overall_confidence[b] = probability(set.overall_confidence);
     format_ok[b] = set.format_ok;
+    blocks_ok[b] = set.blocks_needed > 0 ? static_cast<double>(set.blocks_ok) / static_cast<double>(set.blocks_needed)
+                                         : static_cast<double>(set.format_ok);
     extracted[b] = set.extracted;
     paired[b] = set.paired;
     k[b] = format.single() ? 1 : view.k;
@@ -186,6 +191,7 @@ AnswerBatch build_answer_batch(std::span<const CompletionView> completions, cons
   batch.confidence = batch.confidence.to(dtype);
   batch.overall_confidence = batch.overall_confidence.to(dtype);
   batch.gold_weight = batch.gold_weight.to(dtype);
+  batch.blocks_ok = batch.blocks_ok.to(dtype);
   return device.is_cpu() ? batch : batch.to(device);
 }
 

@@ -62,6 +62,8 @@ class TaggedFormat final : public AnswerFormat {
   /// Why the format reward is 0, or "".
   std::string find_problem(const AnswerSet& set, const TagIndex& index, int64_t k) const;
   std::string find_order_problem(const AnswerSet& set) const;
+  /// Fills in blocks_needed and blocks_ok.
+  void count_blocks(AnswerSet& set, const TagIndex& index, int64_t k) const;
   std::string number(int64_t i) const { return traits_.single ? "" : fmt::format("{}", i); }
 
   FormatTraits traits_;
@@ -122,7 +124,27 @@ AnswerSet TaggedFormat::parse(std::string_view completion, int64_t k) const {
   set.extracted = all_found && !repeated && ordered && (all_paired || !traits_.confidences);
   set.problem = find_problem(set, index, k);
   set.format_ok = set.problem.empty();
+  count_blocks(set, index, k);
   return set;
+}
+
+void TaggedFormat::count_blocks(AnswerSet& set, const TagIndex& index, int64_t k) const {
+  const auto count = [&set](bool needed, bool ok) {
+    set.blocks_needed += needed;
+    set.blocks_ok += needed && ok;
+  };
+  const auto once = [&](TagKind kind, int64_t i) { return traits_.single || index.block(kind, i).openings <= 1; };
+  count(traits_.think, traits_.balanced ? index.think_ok() : index.has_think());
+  count(traits_.analysis, index.block(TagKind::kAnalysis, 0).found);
+  set.blocks_needed += traits_.confidences ? 2 * k : k;
+  for (size_t i = 0; i < set.answers.size(); ++i) {
+    const Answer& answer = set.answers[i];
+    const auto number = static_cast<int64_t>(i + 1);
+    if (answer.text.empty()) continue;  // a confidence in nothing is none
+    set.blocks_ok += once(TagKind::kAnswer, number);
+    set.blocks_ok += traits_.confidences && answer.confidence >= 0 && answer.confidence <= 1 &&
+                     once(TagKind::kConfidence, number);
+  }
 }
 
 std::string TaggedFormat::find_order_problem(const AnswerSet& set) const {

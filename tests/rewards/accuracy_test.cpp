@@ -26,3 +26,14 @@ TEST_CASE("accuracy does not enforce uniqueness in formats without confidences u
   check_close(scored.rows("accuracy"), {1});
   check_close(scored.rows("accuracy", "{enforce_uniqueness: always}"), {0});
 }
+
+TEST_CASE("accuracy of a part of the set: hits are those of the part, format and duplicates those of the whole") {
+  const Scored scored(animals(), {write_set({{"cow", "0.5"}, {"dog", "0.5"}, {"cat", "0.5"}}),
+                                  write_set({{"cat", "0.5"}, {"cat", "0.5"}, {"ant", "0.5"}})});
+  check_close(scored.subset("accuracy", {true, true, false}), {1, 0});
+  check_close(scored.subset("accuracy", {true, false, false}), {0, 0});
+  const std::string share = "{more_than_one_correctness_point: true, enforce_uniqueness: never}";
+  check_close(scored.subset("accuracy", {true, true, true}, share), {2.0 / 3, 1.0 / 3});
+  check_close(scored.subset("accuracy", {false, true, true}, share), {2.0 / 3, 1.0 / 3});  // the repeat steps in
+  check_close(scored.subset("accuracy", {false, false, true}, share), {1.0 / 3, 0});
+}

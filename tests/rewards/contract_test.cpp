@@ -57,6 +57,37 @@ TEST_CASE("every reward: shapes, device, range, determinism, and rows that do no
   }
 }
 
+TEST_CASE(
+    "every reward with parts: the whole set is worth the row, and a part is judged as if the rest were not there") {
+  const Registry<Reward> registry = builtin_rewards();
+  for (const int64_t k : {1, 3, 7}) {
+    const Scored all(animals(), soup(), k);
+    const Tensor every = at::ones_like(all.answers.present), none = at::zeros_like(every);
+    for (const std::string& name : registry.names()) {
+      INFO(name << " k " << k);
+      const auto reward = registry.make(name);
+      const Tensor whole = reward->score_subset(all.input(), every);
+      const RewardOutput out = reward->score(all.input());
+      CHECK(reward->score_subset(all.input(), none).defined() == whole.defined());
+      if (!whole.defined()) {
+        CHECK_FALSE(out.per_answer.defined());  // parts of a row can be taken out of it
+        continue;
+      }
+      CHECK(at::allclose(whole, out.row, 0, 1e-6));
+      // Any two subsets, one in a row: rows do not see each other's, and slots left out could as well hold anything.
+      const Tensor first = every.cumsum(1).le(1), mixed = first.logical_xor(every.cumsum(0).remainder(2).eq(0));
+      const Tensor value = reward->score_subset(all.input(), mixed);
+      REQUIRE(value.sizes() == out.row.sizes());
+      CHECK(at::isfinite(value).all().item<bool>());
+      for (int64_t b = 0; b < all.answers.rows; ++b) {
+        const Scored alone(animals(), {soup()[static_cast<size_t>(b)]}, k);
+        check_equal(reward->score_subset(alone.input(), mixed.narrow(0, b, 1))[0], value[b]);
+      }
+      check_equal(reward->score_subset(all.input(), mixed), value);
+    }
+  }
+}
+
 TEST_CASE("every reward documents its options and refuses unknown ones") {
   const Registry<Reward> registry = builtin_rewards();
   for (const auto& [name, entry] : registry.entries()) {

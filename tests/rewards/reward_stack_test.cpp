@@ -51,6 +51,104 @@ TEST_CASE("rows that a reward does not apply to are left out of totals and means
   CHECK(result.metrics.at("reward/even/mean") == 4.0);
 }
 
+TEST_CASE("a stack judges parts of a set; what judges the whole is in every part") {
+  RewardStack stack = build_reward_stack(
+      {spec("format", "{weight: 0.5}"), spec("coverage", "{weight: 3}"),
+       spec("brier", "{weight: 6, sum_at_most_one: false}"), spec("any_correct", "{weight: 0}")},
+      builtin_rewards());
+  stack.add(std::make_unique<OnEvenRows>(), 0.25);
+  const Scored scored(animals(), {write_set({{"cat", "1"}, {"cow", "0.5"}, {"dog", "1"}}), ""});
+  const auto result = stack.score(scored.input());
+  const auto part = [&](std::vector<int64_t> slots) {
+    const Tensor keep = at::tensor(slots).to(test_device()).to(at::kBool).expand({2, 3});
+    return Scored::values(stack.score_subset(scored.input(), result, keep));
+  };
+  // Whole: 0.5 for the format, 0.25 * 4 in row 0 only. Brier loses 6 * 0.25 / 3 for the second answer.
+  check_close(Scored::values(stack.score_whole(scored.input(), result)), {1.5, 0});
+  check_close(part({1, 1, 1}), {1.5 + 2 + 5.5, 0});
+  check_close(part({1, 1, 1}), Scored::values(result.total));
+  check_close(part({1, 1, 0}), {1.5 + 1 + 5.5, 0});
+  check_close(part({0, 0, 1}), {1.5 + 1 + 6, 0});
+  check_close(part({0, 0, 0}), {1.5 + 6, 0});
+}
+
+TEST_CASE("the share of a reward is what it moves within the groups, before any scaling") {
+  const RewardStack stack = build_reward_stack(
+      {spec("coverage", "{weight: 3}"), spec("format", "{weight: 2}"), spec("any_correct", "{weight: 0}")},
+      builtin_rewards());
+  const Scored scored(animals(), {write_set({{"cat", "1"}, {"dog", "1"}, {"cow", "1"}}),  // coverage 2/3, format
+                                  write_set({{"cat", "1"}, {"cow", "1"}}),                // 1/3, no format
+                                  "", ""});                                               // a group of equals
+  RewardInput input = scored.input();
+  input.samples_per_prompt = 2;
+  const auto metrics = stack.score(input).metrics;
+  // Centred in its group: 3 * (1/6, -1/6) against 2 * (1/2, -1/2).
+  CHECK(metrics.at("reward/coverage/share") == Approx(1.0 / 3));
+  CHECK(metrics.at("reward/format/share") == Approx(2.0 / 3));
+  CHECK(metrics.at("reward/any_correct/share") == 0);
+  const auto alone = stack.score(scored.input()).metrics;  // groups of one have no advantage
+  CHECK(alone.count("reward/coverage/share") == 0);
+}
+
+TEST_CASE("a weight may move with the step") {
+  const RewardStack stack = build_reward_stack(
+      {spec("format", "{weight: 0.05, ramp: {from: 0, begin: 200}}"),
+       spec("any_correct", "{weight: 0, ramp: {from: 1, begin: 10, end: 20}}")},
+      builtin_rewards());
+  const Scored scored(animals(), {write_set({{"cat", "1"}, {"dog", "1"}, {"cow", "1"}})});
+  const auto at_step = [&](int64_t step, int64_t steps) {
+    RewardInput input = scored.input();
+    input.step = step;
+    input.steps = steps;
+    const auto result = stack.score(input);
+    CHECK(result.metrics.at("reward/format/weight") == result.weights[0]);
+    check_close(Scored::values(result.total), {result.weights[0] + result.weights[1]});
+    return result.weights;
+  };
+  check_close(at_step(0, 1000), {0, 1});
+  check_close(at_step(200, 1000), {0, 0});
+  check_close(at_step(15, 1000), {0, 0.5});
+  check_close(at_step(600, 1000), {0.025, 0});  // the reference's adaptive Brier weight
+  check_close(at_step(1000, 1000), {0.05, 0});
+  check_close(at_step(0, 0), {0.05, 0});  // outside a run: the final weights
+  CHECK_THAT(stack.formula(), Catch::Contains("(0 until step 200, 0.05 from the last step) format") &&
+                                  Catch::Contains("+ (1 until step 10, 0 from step 20) any_correct"));
+  CHECK_THROWS_WITH(build_reward_stack({spec("format", "{ramp: {begin: 9, end: 3}}")}, builtin_rewards()),
+                    Catch::Contains("begin 9 and end 3"));
+}
+
+TEST_CASE("a stack that pays for deliberate misses says so") {
+  const auto warnings = [](const std::vector<PartSpec>& specs, int64_t k = 3) {
+    return build_reward_stack(specs, builtin_rewards()).warnings(k);
+  };
+  // Slot reward lam z - (mu / K) (q - z)^2 is safe iff lam >= mu / K; the edge itself is.
+  CHECK(warnings({spec("coverage", "{weight: 1}"), spec("brier", "{weight: 1}")}).empty());
+  CHECK(warnings({spec("coverage", "{weight: 0.9}"), spec("brier", "{weight: 0.5}")}).empty());
+  CHECK(warnings({spec("accuracy", "{more_than_one_correctness_point: true}"), spec("brier", "{}")}).empty());
+  CHECK(warnings({spec("coverage", "{}"), spec("format", "{}"), spec("any_correct", "{}")}).empty());
+  CHECK(warnings({}).empty());
+  const auto edge = warnings({spec("coverage", "{weight: 0.9}"), spec("brier", "{weight: 1}")});
+  REQUIRE(edge.size() == 1);
+  CHECK_THAT(edge[0], Catch::Contains("wrong on purpose") && Catch::Contains("earns at least coverage 0.3 ") &&
+                          Catch::Contains("loses brier 0.3333") && !Catch::Contains("several right answers"));
+  // The first hit of "any" leaves nothing for the others; with K = 1 there are no others.
+  const std::vector<PartSpec> published = {spec("format", "{weight: 0.5}"), spec("accuracy", "{weight: 0.5}"),
+                                           spec("brier", "{weight: 0.5}")};
+  CHECK(warnings(published).size() == 1);
+  CHECK_THAT(warnings(published)[0], Catch::Contains("earns at least nothing") &&
+                                         Catch::Contains("where questions have several right answers:"));
+  CHECK(warnings(published, 1).empty());
+  // A ramp is looked at where it is worst.
+  const auto ramped = warnings(
+      {spec("coverage", "{weight: 1}"), spec("brier", "{weight: 2, ramp: {from: 0, begin: 9}}")});
+  REQUIRE(ramped.size() == 1);
+  CHECK_THAT(ramped[0], Catch::Contains("at the end of the run"));
+  const auto early = warnings(
+      {spec("coverage", "{weight: 1, ramp: {from: 0, begin: 5, end: 9}}"), spec("brier", "{}")});
+  REQUIRE(early.size() == 1);
+  CHECK_THAT(early[0], Catch::Contains("wrong on purpose:"));
+}
+
 TEST_CASE("a stack refuses unknown rewards, options and equal names") {
   const auto registry = builtin_rewards();
   CHECK_THROWS_WITH(build_reward_stack({spec("brir", "{}")}, registry), Catch::Contains("brier"));
