@@ -29,6 +29,7 @@ class Brier final : public Reward {
 
   explicit Brier(Options options) : options_(std::move(options)) {}
   std::string name() const override { return "brier"; }
+  bool judges_confidences() const override { return true; }
   std::string formula() const override {
     return fmt::format("1 - mean (confidence - correct)^2{}{}{}{}", options_.require_format ? ", 0 without format" : "",
                        options_.require_unique ? ", 0 with duplicates" : "",

@@ -27,7 +27,7 @@ def headings(path):
     anchors = set()
     for line in FENCE.sub(blank, path.read_text(encoding="utf-8")).splitlines():
         if match := re.match(r"#{1,6}\s+(.*)", line):
-            text = re.sub(r"[`*_]|\[([^\]]*)\]\([^)]*\)", lambda m: m[1] or "", match[1]).strip().lower()
+            text = re.sub(r"[`*]|\[([^\]]*)\]\([^)]*\)", lambda m: m[1] or "", match[1]).strip().lower()
             anchors.add(re.sub(r"[^\w\- ]", "", text).replace(" ", "-"))
     return anchors
 

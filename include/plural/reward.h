@@ -56,6 +56,8 @@ class Reward {
   /// A reward for correctness has a positive margin, a proper score of confidences a negative one. A stack whose
   /// weighted margins sum below 0 pays for answers that are wrong on purpose (docs/guides/reward_stacks.md).
   virtual double zero_confidence_margin(int64_t k, bool exclusive) const { return 0; }
+  /// Its parts are scores of confidences: credit for them goes to the tokens that state the confidences.
+  virtual bool judges_confidences() const { return false; }
   /// The formula for people, e.g. "coverage = |distinct correct| / K".
   virtual std::string formula() const { return name(); }
 };

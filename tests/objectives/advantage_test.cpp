@@ -1,35 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
-#include "plural/advantage.h"
 #include "plural/error.h"
-#include "tests/support/catch.h"
-#include "tests/support/device.h"
+#include "tests/objectives/advantage_support.h"
 
 using namespace plural;
+using plural::testing::booleans;
+using plural::testing::check_close;
+using plural::testing::doubles;
+using plural::testing::host;
+using plural::testing::integers;
+using plural::testing::make_sets;
+using plural::testing::paid;
 
 namespace {
 
 std::vector<double> estimate(const std::string& name, const std::string& options, const std::vector<float>& total,
                              int64_t group) {
-  const auto estimator = builtin_advantages().make(name, parse_yaml(options, "test.yaml"));
   AdvantageInput input;
   input.total = at::tensor(total, at::kFloat).to(test_device());
   input.samples_per_prompt = group;
-  const Tensor row = estimator->estimate(input).row;
+  input.length = at::ones({input.total.size(0)}, input.total.options().dtype(at::kLong));
+  const Tensor row = plural::testing::estimate(name, options, input).row;
   REQUIRE(row.scalar_type() == at::kFloat);
   REQUIRE(row.device() == input.total.device());
-  const Tensor host = row.to(at::kCPU, at::kDouble);
-  return {host.const_data_ptr<double>(), host.const_data_ptr<double>() + host.numel()};
+  return host(row);
 }
 
-void check_close(const std::vector<double>& got, const std::vector<double>& expected, double tolerance) {
-  REQUIRE(got.size() == expected.size());
-  for (size_t i = 0; i < got.size(); ++i) {
-    INFO("row " << i);
-    CHECK(got[i] == Approx(expected[i]).margin(tolerance).epsilon(0));
-  }
+std::vector<double> rows_of(const std::string& name, const std::string& options, const AdvantageInput& input) {
+  return host(plural::testing::estimate(name, options, input).row);
 }
 
 // spec/objectives.md section 3: 8 rollouts, 2 correct.
@@ -50,6 +52,11 @@ TEST_CASE("GRPO with the group's std, n - 1 divisor") {
   check_close(estimate("grpo", "{scale: group}", kTwoOfEight, 8), two_of_eight(1.619835, -.539945), 1e-6);
 }
 
+TEST_CASE("GRPO with the group's std, n divisor") {
+  // std = sqrt((2 * .75^2 + 6 * .25^2) / 8) = .4330127: 1.732/-.577 as the specification has it
+  check_close(estimate("grpo", "{scale: group, divisor: n}", kTwoOfEight, 8), two_of_eight(1.732, -.577), 5e-4);
+}
+
 TEST_CASE("GRPO with the batch's std") {
   // Groups {1, 0} and {3, 3}: mean 1.75, std = sqrt((.5625 + 3.0625 + 1.5625 + 1.5625) / 3) = 1.5
   check_close(estimate("grpo", "{scale: batch}", {1, 0, 3, 3}, 2), {.5 / 1.5001, -.5 / 1.5001, 0, 0}, 1e-7);
@@ -67,14 +74,36 @@ TEST_CASE("RLOO: reward minus the mean of the others") {
 
 TEST_CASE("an all-equal group has advantage exactly 0, rounding included") {
   const float sum = .6f, other_order = std::nextafter(sum, 1.f);  // the same terms, added in another order
-  for (const auto& [name, options] : std::vector<std::pair<std::string, std::string>>{
-           {"grpo", "{}"}, {"grpo", "{scale: group}"}, {"grpo", "{scale: batch}"}, {"rloo", "{}"}}) {
+  for (const auto& [name, options] :
+       std::vector<std::pair<std::string, std::string>>{{"grpo", "{}"},
+                                                        {"grpo", "{scale: group}"},
+                                                        {"grpo", "{scale: batch}"},
+                                                        {"rloo", "{}"},
+                                                        {"opo", "{}"},
+                                                        {"maxrl", "{}"},
+                                                        {"reinforce_pp", "{}"},
+                                                        {"reinforce_pp", "{baseline: group}"}}) {
     INFO(name << " " << options);
     for (double a : estimate(name, options, {.1f, .1f, .1f}, 3)) CHECK(a == 0.0);
     for (double a : estimate(name, options, {sum, other_order, sum}, 3)) CHECK(a == 0.0);
     for (double a : estimate(name, options, {7}, 1)) CHECK(a == 0.0);
     // A difference that means something is kept.
     CHECK(estimate(name, options, {.1f, .1f, .101f}, 3)[2] > 0);
+  }
+  for (const auto& [name, options] : std::vector<std::pair<std::string, std::string>>{{"pkpo", "{k: 2}"},
+                                                                                      {"pkpo", "{k: 2, baseline: loo}"},
+                                                                                      {"max_at_k", "{k: 2}"},
+                                                                                      {"setpo", "{}"},
+                                                                                      {"darling", "{}"},
+                                                                                      {"ucpo", "{}"},
+                                                                                      {"poly_epo", "{subset: 2}"}}) {
+    INFO(name << " " << options);
+    AdvantageInput input;
+    input.total = at::tensor(std::vector<float>{sum, other_order, sum, sum}, at::kFloat).to(test_device());
+    input.samples_per_prompt = 4;
+    input.mode = integers({3, 3, 3, 3});
+    input.correct = booleans({1, 1, 1, 1});
+    for (double a : rows_of(name, options, input)) CHECK(a == 0.0);
   }
 }
 
@@ -85,6 +114,337 @@ TEST_CASE("advantages sum to 0 in every group and do not look across groups") {
     CHECK(a[0] + a[1] + a[2] + a[3] == Approx(0).margin(1e-6));
     for (size_t i = 0; i < 4; ++i) CHECK(a[i] == b[i]);
   }
+}
+
+TEST_CASE("OPO weighs the baseline by length") {
+  AdvantageInput input = paid({1, 0, 0}, 3);
+  input.length = integers({4, 1, 3});
+  check_close(rows_of("opo", "{}", input), {.5, -.5, -.5}, 1e-12);  // baseline 4/8
+}
+
+TEST_CASE("ReMax takes off what the greedy completion is paid") {
+  AdvantageInput input = paid({1, 0, .5, .5}, 2);
+  CHECK_THROWS_AS(rows_of("remax", "{}", input), CheckError);
+  input.greedy_total = doubles({.25, .5});
+  check_close(rows_of("remax", "{}", input), {.75, -.25, 0, 0}, 1e-12);
+  CHECK(builtin_advantages().make("remax")->needs_greedy());
+}
+
+TEST_CASE("MaxRL divides by the mean") {
+  check_close(estimate("maxrl", "{}", kTwoOfEight, 8), two_of_eight(3, -1), 1e-6);
+  check_close(estimate("maxrl", "{}", {0, 0, 0}, 3), {0, 0, 0}, 0);
+  CHECK_THROWS_WITH(estimate("maxrl", "{}", {1, -1}, 2), Catch::Contains("rewards of at least 0"));
+}
+
+TEST_CASE("REINFORCE++ whitens over all tokens of the batch") {
+  // Rewards 1, 0 on 1 and 3 tokens: mean .25, std = sqrt((.75^2 + 3 * .25^2) / 3) = .5
+  AdvantageInput input = paid({1, 0}, 2);
+  input.length = integers({1, 3});
+  check_close(rows_of("reinforce_pp", "{}", input), {.75 / .5001, -.25 / .5001}, 1e-12);
+  // The group's mean off first: .5 and -.5, mean -.25, the same std.
+  check_close(rows_of("reinforce_pp", "{baseline: group}", input), {.75 / .5001, -.25 / .5001}, 1e-12);
+  // Discounted: 1; 0, 0, 0 stays, but with reward 2 in the second row its tokens are .5, 1, 2.
+  input.total = doubles({1, 2});
+  const AdvantageOutput out = plural::testing::estimate("reinforce_pp", "{gamma: 0.5}", input);
+  // Tokens 1, .5, 1, 2: mean 1.125, std = sqrt((.125^2 * 2 + .625^2 + .875^2) / 3) = .6291529
+  check_close(host(out.token), {-.125 / .6292529, -.625 / .6292529, -.125 / .6292529, .875 / .6292529}, 1e-6);
+}
+
+TEST_CASE("GDPO normalises each reward, then adds") {
+  // Group of 3. Reward a = 1, 0, 0: mean 1/3, std .57735; b = 10, 30, 20 with weight .5: mean 20, std 10.
+  AdvantageInput input = paid({6, 15, 10}, 3);
+  input.part = at::stack({doubles({1, 0, 0}), doubles({10, 30, 20})}, 1);
+  input.part_weight = doubles({1, .5});
+  const double a = 1 / (std::sqrt(1.0 / 3) + 1e-4), b = .5 / 10.0001;
+  const std::vector<double> sum = {a * 2 / 3 - 10 * b, -a / 3 + 10 * b, -a / 3};
+  check_close(rows_of("gdpo", "{whiten: false}", input), sum, 1e-12);
+  const double std = std::sqrt((sum[0] * sum[0] + sum[1] * sum[1] + sum[2] * sum[2]) / 2) + 1e-4;
+  check_close(rows_of("gdpo", "{}", input), {sum[0] / std, sum[1] / std, sum[2] / std}, 1e-12);
+  // A reward that does not apply to a row is not in its mean: 10 and 20 are left, std 7.0711.
+  input.part_valid = booleans({1, 1, 1, 0, 1, 1}).view({3, 2});
+  const double c = .5 / (std::sqrt(50.0) + 1e-4);
+  check_close(rows_of("gdpo", "{whiten: false}", input), {a * 2 / 3 - 5 * c, -a / 3, -a / 3 + 5 * c}, 1e-12);
+  // All rewards equal within the group: exactly 0, though other groups are not.
+  AdvantageInput two = paid({1, 1, 0, 1}, 2);
+  two.part = doubles({1, 1, 0, 1}).view({4, 1}), two.part_weight = doubles({1});
+  const auto got = rows_of("gdpo", "{}", two);
+  CHECK(got[0] == 0.0);
+  CHECK(got[1] == 0.0);
+  CHECK(got[2] < 0);
+}
+
+TEST_CASE("pass@k in closed form: the specification's values, and brute force over all groups of k") {
+  AdvantageInput input = paid({0, 0, 0, 0, 0, 0, 0, 0}, 8);
+  input.correct = booleans({1, 0, 0, 1, 0, 0, 0, 0});
+  check_close(rows_of("pass_at_k", "{k: 4}", input), two_of_eight(.522233, -.174078), 5e-7);
+  for (int64_t n = 1; n <= 7; ++n)
+    for (int64_t right = 0; right <= n; ++right)
+      for (int64_t k = 1; k <= n; ++k) {
+        INFO("n " << n << " right " << right << " k " << k);
+        // Rewards of all groups of k, and their means over the groups with row 0 and with row n - 1.
+        double sum = 0, square = 0, with_first = 0, with_last = 0, groups = 0, of_row = 0;
+        for (uint64_t mask = 0; mask < (1u << n); ++mask) {
+          if (__builtin_popcountll(mask) != k) continue;
+          const double reward = (mask & ((1u << right) - 1)) != 0 ? 1 : 0;
+          sum += reward, square += reward * reward, ++groups;
+          if (mask & 1) with_first += reward, ++of_row;
+          if (mask >> (n - 1) & 1) with_last += reward;
+        }
+        const double mean = sum / groups, std = std::sqrt(square / groups - mean * mean);
+        std::vector<int64_t> correct(static_cast<size_t>(n), 0);
+        std::fill_n(correct.begin(), right, 1);
+        AdvantageInput group = paid(std::vector<double>(static_cast<size_t>(n), 0.0), n);
+        group.correct = booleans(correct);
+        const auto got = rows_of("pass_at_k", "{k: " + std::to_string(k) + "}", group);
+        const bool flat = mean < 1e-12 || mean > 1 - 1e-12;
+        CHECK(got.front() == Approx(flat ? 0.0 : (with_first / of_row - mean) / std).margin(1e-9));
+        CHECK(got.back() == Approx(flat ? 0.0 : (with_last / of_row - mean) / std).margin(1e-9));
+        CHECK(std::accumulate(got.begin(), got.end(), 0.0) == Approx(0).margin(1e-9));
+      }
+}
+
+TEST_CASE("PKPO: the specification's values, and brute force over all subsets") {
+  const std::vector<double> r = {0, .25, .5, 1, .25, .75};
+  const AdvantageInput input = paid(r, 6);
+  check_close(rows_of("pkpo", "{k: 3, baseline: none}", input), {.375, .375, .3875, .5, .375, .425}, 1e-12);
+  check_close(rows_of("pkpo", "{k: 3}", input), {0, 0, .0375, .2375, 0, .1125}, 1e-12);
+  check_close(rows_of("pkpo", "{k: 3, baseline: loo}", input), {-.0625, -.0625, -.0375, .1875, -.0625, .0375}, 1e-12);
+  for (int64_t k = 1; k <= 6; ++k) {
+    INFO("k " << k);
+    std::vector<double> with(6, 0), gain(6, 0), without(6, 0);
+    double sets = 0, sets_without = 0;
+    for (uint64_t mask = 0; mask < 64; ++mask) {
+      if (__builtin_popcountll(mask) != k) continue;
+      ++sets;
+      const auto best = [&](uint64_t m) {
+        double value = 0;
+        for (size_t i = 0; i < 6; ++i)
+          if (m >> i & 1) value = std::max(value, r[i]);
+        return value;
+      };
+      if ((mask & 1) == 0) ++sets_without;
+      for (size_t i = 0; i < 6; ++i) {
+        if (mask >> i & 1) {
+          with[i] += best(mask);
+          gain[i] += best(mask) - best(mask & ~(uint64_t{1} << i));
+        } else {
+          without[i] += best(mask);
+        }
+      }
+    }
+    std::vector<double> none, loo_1, loo;
+    for (size_t i = 0; i < 6; ++i) {
+      none.push_back(with[i] / sets);
+      loo_1.push_back(gain[i] / sets);
+      if (k < 6) loo.push_back(with[i] / sets - static_cast<double>(k) / 6 * without[i] / sets_without);
+    }
+    const std::string head = "{k: " + std::to_string(k) + ", baseline: ";
+    check_close(rows_of("pkpo", head + "none}", input), none, 1e-12);
+    if (k > 1) check_close(rows_of("pkpo", head + "loo_1}", input), loo_1, 1e-12);
+    if (k < 6) check_close(rows_of("pkpo", head + "loo}", input), loo, 1e-12);
+    if (k == 1) check_close(rows_of("pkpo", head + "loo_1}", input), rows_of("pkpo", head + "loo}", input), 1e-12);
+  }
+  // k = n: the best row alone, by its distance to the next ("grpo_passk").
+  check_close(rows_of("pkpo", "{k: 6}", input), {0, 0, 0, .25, 0, 0}, 1e-12);
+  CHECK_THROWS_WITH(rows_of("pkpo", "{k: 7}", input), Catch::Contains("only 6 samples"));
+  CHECK_THROWS_AS(rows_of("pkpo", "{k: 6, baseline: loo}", input), InputError);
+}
+
+TEST_CASE("max@k is PKPO's plain credit, z-scored") {
+  const AdvantageInput input = paid({0, .25, .5, 1, .25, .75}, 6);
+  // s = (.375, .375, .3875, .5, .375, .425): mean .40625, std .0490854
+  const std::vector<double> s = {.375, .375, .3875, .5, .375, .425};
+  double square = 0;
+  for (double x : s) square += (x - .40625) * (x - .40625);
+  std::vector<double> expected;
+  for (double x : s) expected.push_back((x - .40625) / (std::sqrt(square / 5) + 1e-4));
+  check_close(rows_of("max_at_k", "{k: 3}", input), expected, 1e-12);
+}
+
+TEST_CASE("Poly-EPO: the specification's values, and brute force over all sets") {
+  AdvantageInput input = paid({1, 1, 0, 1, 0, 0, 0, 1}, 8);
+  input.mode = integers({0, 0, 1, 2, 1, 3, 0, 0});
+  check_close(rows_of("poly_epo", "{subset: 4}", input),
+              {.022321, .022321, -.036607, .091964, -.036607, -.008036, -.077679, .022321}, 5e-7);
+  const std::vector<double> r = {.3, 1, .2, .7, 0, .5};
+  const std::vector<int64_t> mode = {0, 2, 0, -1, -1, 1};
+  AdvantageInput other = paid(r, 6);
+  other.mode = integers(mode);
+  for (int64_t m = 1; m <= 6; ++m) {
+    INFO("m " << m);
+    std::vector<double> with(6, 0), sets_with(6, 0);
+    double all = 0, sets = 0;
+    for (uint64_t mask = 0; mask < 64; ++mask) {
+      if (__builtin_popcountll(mask) != m) continue;
+      double reward = 0;
+      uint64_t seen = 0;
+      for (size_t i = 0; i < 6; ++i) {
+        if (!(mask >> i & 1)) continue;
+        reward += r[i];
+        if (mode[i] >= 0) seen |= uint64_t{1} << mode[i];
+      }
+      const double f = reward / static_cast<double>(m) * __builtin_popcountll(seen) / static_cast<double>(m);
+      all += f, ++sets;
+      for (size_t i = 0; i < 6; ++i)
+        if (mask >> i & 1) with[i] += f, ++sets_with[i];
+    }
+    std::vector<double> expected;
+    for (size_t i = 0; i < 6; ++i) expected.push_back(with[i] / sets_with[i] - all / sets);
+    check_close(rows_of("poly_epo", "{subset: " + std::to_string(m) + "}", other), expected, 1e-12);
+  }
+}
+
+TEST_CASE("SetPO pays what a row adds to the diversity, if it is correct") {
+  AdvantageInput input = paid({1, 1, 1, 1, 1, 1, 1, 1}, 8);
+  input.mode = integers({5, 5, 5, 5, 7, 7, 7, 2});
+  input.correct = booleans({1, 1, 1, 1, 1, 1, 1, 0});
+  // The specification's D for counts (4, 3, 1), less their mean.
+  const double mean = (4 * -.012078 + 3 * .012282 + .074262) / 8;
+  const double four = -.012078 - mean, three = .012282 - mean, one = .074262 - mean;
+  check_close(rows_of("setpo", "{gate: false}", input), {four, four, four, four, three, three, three, one}, 1e-6);
+  check_close(rows_of("setpo", "{lambda: 2}", input),
+              {2 * four, 2 * four, 2 * four, 2 * four, 2 * three, 2 * three, 2 * three, 0}, 2e-6);
+  // g = 1 - u: U = 1 - sum of squared shares.
+  const double u = 1 - (16 + 9 + 1) / 64.0;
+  const std::vector<double> d = {u - (1 - (9 + 9 + 1) / 49.0), u - (1 - (16 + 4 + 1) / 49.0),
+                                 u - (1 - (16 + 9) / 49.0)};
+  const double centre = (4 * d[0] + 3 * d[1] + d[2]) / 8;
+  const auto got = rows_of("setpo", "{gate: false, g: linear}", input);
+  CHECK(got[0] == Approx(d[0] - centre).margin(1e-12));
+  CHECK(got[4] == Approx(d[1] - centre).margin(1e-12));
+  CHECK(got[7] == Approx(d[2] - centre).margin(1e-12));
+}
+
+TEST_CASE("DARLING scales a reward by how few rows say the same") {
+  AdvantageInput input = paid({1, 1, 1, 1, 1, 1, 1, 1}, 8);
+  input.mode = integers({5, 5, 5, 5, 7, 7, 7, 2});
+  const double four = 4.0 / 7, three = 5.0 / 7, one = 1, mean = (4 * four + 3 * three + one) / 8;
+  check_close(
+      rows_of("darling", "{}", input),
+      {four - mean, four - mean, four - mean, four - mean, three - mean, three - mean, three - mean, one - mean},
+      1e-12);
+  AdvantageInput same = paid({1, 0, 0, 0}, 4);
+  same.mode = integers({1, 1, 1, 1});
+  check_close(rows_of("darling", "{}", same), {.075, -.025, -.025, -.025}, 1e-12);  // floor .1
+}
+
+TEST_CASE("UCPO deals the correct rows' advantage out by mode") {
+  // Mean .75: the correct rows have .25 each, together .75, for the modes 8, 8, 9.
+  AdvantageInput input = paid({1, 1, 1, 0}, 4);
+  input.correct = booleans({1, 1, 1, 0});
+  input.mode = integers({8, 8, 9, 4});
+  check_close(rows_of("ucpo", "{tau: 0}", input), {.25, .25, .25, -.75}, 1e-12);
+  check_close(rows_of("ucpo", "{tau: 1}", input), {.1875, .1875, .375, -.75}, 1e-12);  // by mode: .375 each
+  check_close(rows_of("ucpo", "{}", input), {.21875, .21875, .3125, -.75}, 1e-12);
+}
+
+TEST_CASE("mode coverage pays a row for the answers that it alone hits") {
+  const AnswerBatch answers = make_sets({{0}, {1}, {1}, {-1}, {2}, {2}, {2}, {-1}});
+  AdvantageInput input = paid({1, 1, 1, 0, 1, 1, 1, 0}, 4);
+  input.answers = &answers;
+  check_close(rows_of("mode_coverage", "{}", input), {1, 0, 0, 0, 0, 0, 0, 0}, 1e-12);
+  check_close(rows_of("mode_coverage", "{weights: gold, reward_weight: 1}", input),
+              {.5, .25, .25, -.75, .25, .25, .25, -.75}, 1e-12);
+}
+
+TEST_CASE("VPO: the best answer under random preferences") {
+  // The specification's example, as one set of four and with each answer left out.
+  const std::vector<double> a = {1, 0, 0, 1, .6, .6, .2, .2};
+  std::vector<double> all;
+  std::vector<int64_t> keep;
+  for (int64_t left_out = -1; left_out < 4; ++left_out) {
+    all.insert(all.end(), a.begin(), a.end());
+    for (int64_t k = 0; k < 4; ++k) keep.push_back(k != left_out);
+  }
+  const auto sets = [&] { return doubles(all).view({5, 4, 2}); };
+  const std::vector<std::vector<int64_t>> match(5, {0, 1, 2, 3});
+  AnswerBatch answers = make_sets(match);
+  answers.key = answers.key.masked_fill(booleans(keep).view({5, 4}).logical_not(), -1);
+  AdvantageInput input;
+  input.total = sets().sum({1, 2});
+  input.samples_per_prompt = 5;
+  input.vector = sets();
+  input.answers = &answers;
+  const std::vector<double> worth = {.76, .68, .68, .75, .76};
+  const double mean = (.76 + .68 + .68 + .75 + .76) / 5;
+  double square = 0;
+  for (double w : worth) square += (w - mean) * (w - mean) / 5;
+  std::vector<double> expected;
+  for (double w : worth) expected.push_back((w - mean) / (std::sqrt(square) + 1e-6));
+  check_close(rows_of("vpo", "{}", input), expected, 1e-9);
+  // Three merits: E max of (w1, w2, w3) over the simplex is 11/18; of one answer (1, 1, 1) it is 1.
+  const std::vector<std::vector<int64_t>> three(2, {0, 1, 2});
+  AnswerBatch pair = make_sets(three);
+  pair.key = at::where(booleans({1, 1, 1, 1, 0, 0}).view({2, 3}), pair.key, at::full_like(pair.key, -1));
+  AdvantageInput unit;
+  unit.vector = doubles({1, 0, 0, 0, 1, 0, 0, 0, 1, .6, .6, .6, 0, 0, 0, 0, 0, 0}).view({2, 3, 3});
+  unit.total = unit.vector.sum({1, 2}) + doubles({0, 11.0 / 18 - .6});
+  unit.samples_per_prompt = 2;
+  unit.answers = &pair;
+  // Both are worth 11/18, so the z-score is that of the quadrature's error alone.
+  const auto got = rows_of("vpo", "{draws: 4096, std_floor: 1}", unit);
+  CHECK(std::abs(got[0]) < 1e-3);
+}
+
+TEST_CASE("modes: equal sets of answers, whatever their order") {
+  AnswerBatch answers = make_sets({{0, 1}, {1, 0}, {0, 0}, {-1, -1}, {0, 1}, {-1, 0}});
+  answers.sets.resize(6);
+  for (auto& set : answers.sets) set.answers.resize(2);
+  answers.sets[3].answers[0].normal = "cow", answers.sets[3].answers[1].normal = "ant";
+  answers.sets[5].answers[0].normal = "";
+  const auto mode = host(completion_modes(answers, 6));
+  CHECK(mode[0] == mode[1]);
+  CHECK(mode[0] == mode[4]);
+  CHECK(mode[2] != mode[0]);
+  CHECK(mode[2] == mode[5]);  // an empty answer says nothing
+  CHECK(mode[3] != mode[2]);
+  answers.present = at::zeros_like(answers.present);
+  CHECK(host(completion_modes(answers, 3))[0] == -1);
+}
+
+TEST_CASE("advantages move with their rows") {
+  const std::vector<double> r = {.3, 1, .2, .7, 0, .5};
+  const std::vector<int64_t> mode = {0, 2, 0, 1, 1, 1}, correct = {1, 1, 0, 1, 0, 1}, length = {3, 1, 4, 1, 5, 9};
+  const std::vector<size_t> order = {4, 2, 0, 5, 1, 3};
+  const auto with = [&](const std::vector<size_t>& o) {
+    std::vector<double> total;
+    std::vector<int64_t> m, c, l;
+    for (size_t i : o) total.push_back(r[i]), m.push_back(mode[i]), c.push_back(correct[i]), l.push_back(length[i]);
+    AdvantageInput input = paid(total, 6);
+    input.mode = integers(m), input.correct = booleans(c), input.length = integers(l);
+    return input;
+  };
+  const AdvantageInput straight = with({0, 1, 2, 3, 4, 5}), mixed = with(order);
+  for (const auto& [name, options] : std::vector<std::pair<std::string, std::string>>{{"grpo", "{scale: group}"},
+                                                                                      {"rloo", "{}"},
+                                                                                      {"opo", "{}"},
+                                                                                      {"maxrl", "{}"},
+                                                                                      {"reinforce_pp", "{}"},
+                                                                                      {"pass_at_k", "{k: 3}"},
+                                                                                      {"pkpo", "{k: 3}"},
+                                                                                      {"max_at_k", "{k: 3}"},
+                                                                                      {"poly_epo", "{subset: 3}"},
+                                                                                      {"setpo", "{}"},
+                                                                                      {"darling", "{}"},
+                                                                                      {"ucpo", "{}"}}) {
+    INFO(name);
+    const auto a = rows_of(name, options, straight), b = rows_of(name, options, mixed);
+    for (size_t i = 0; i < 6; ++i) CHECK(b[i] == Approx(a[order[i]]).margin(1e-12));
+  }
+}
+
+TEST_CASE("GAE by hand") {
+  // Two rows: rewards 0, 1 with values .5, .25, and reward 2 with value 1; gamma .9, lambda .8.
+  const GaeOutput out = gae(doubles({0, 1, 2}), doubles({.5, .25, 1}), integers({2, 1}), {.gamma = .9, .lambda = .8});
+  // delta_1 = 1 - .25 = .75; delta_0 = .9 * .25 - .5 = -.275, A_0 = -.275 + .72 * .75 = .265
+  check_close(host(out.advantage), {.265, .75, 1}, 1e-12);
+  check_close(host(out.returns), {.765, 1, 2}, 1e-12);
+  // lambda = 1: the return less the value; lambda = 0: one step.
+  check_close(host(gae(doubles({0, 1}), doubles({.5, .25}), integers({2}), {.gamma = 1, .lambda = 1}).advantage),
+              {.5, .75}, 1e-12);
+  check_close(host(gae(doubles({0, 1}), doubles({.5, .25}), integers({2}), {.gamma = 1, .lambda = 0}).advantage),
+              {-.25, .75}, 1e-12);
+  CHECK_THROWS_AS(gae(doubles({1, 2}), doubles({1, 2}), integers({3}), {}), CheckError);
 }
 
 TEST_CASE("a broken reward is seen, not hidden") {

@@ -2,23 +2,23 @@
 // GRPO (arXiv 2402.03300) and its variants without std (Dr.GRPO, 2503.20783) and with the batch's std.
 #include <ATen/ATen.h>
 
-#include "lib/objectives/estimators.h"
-#include "lib/objectives/groups.h"
+#include "lib/objectives/advantages/estimators.h"
+#include "lib/objectives/advantages/groups.h"
 
 namespace plural {
 
 namespace {
 
-constexpr double kEps = 1e-4;  // added to every std, as TRL does (spec/official_rewards.md 5.3)
-
 struct GrpoOptions {
   std::string scale = "none";
+  std::string divisor = "n_minus_1";
   double std_floor = 0.0;
 
   template <class V>
   void fields(V& v) {
     v.field("scale", scale, one_of({"none", "group", "batch"}),
-            "what reward - group mean is divided by: nothing, the group's std or the batch's std (n - 1 divisor)");
+            "what reward - group mean is divided by: nothing, the group's std or the batch's std");
+    v.field("divisor", divisor, one_of({"n_minus_1", "n"}), "divisor of the group's std");
     v.field("std_floor", std_floor, at_least(0), "a smaller std counts as this one");
   }
 };
@@ -30,12 +30,10 @@ class Grpo final : public AdvantageEstimator {
 
   AdvantageOutput estimate(const AdvantageInput& input) const override {
     const Groups groups = split_groups(input);
-    if (options_.scale == "none" || groups.reward.numel() < 2) return join_groups(groups, groups.centred);
-    // The std of a group of one is not defined; such a group is all-equal and ends as 0.
-    const Tensor std = options_.scale == "batch"   ? groups.reward.std()
-                       : groups.reward.size(1) < 2 ? at::zeros_like(groups.reward)
-                                                   : groups.reward.std(1, /*unbiased=*/true, /*keepdim=*/true);
-    return join_groups(groups, groups.centred / (std.clamp_min(options_.std_floor) + kEps));
+    if (options_.scale == "none") return join_groups(groups, groups.centred);
+    const Tensor std = options_.scale == "batch" ? batch_std(groups.reward)
+                                                 : group_std(groups.reward, options_.divisor == "n_minus_1");
+    return join_groups(groups, groups.centred / (std.clamp_min(options_.std_floor) + kStdEps));
   }
 
  private:

@@ -3,21 +3,15 @@
 // unbiased: A_i = r_i - mean_{j != i} r_j = G/(G-1) (r_i - group mean).
 #include <ATen/ATen.h>
 
-#include "lib/objectives/estimators.h"
-#include "lib/objectives/groups.h"
+#include "lib/objectives/advantages/estimators.h"
+#include "lib/objectives/advantages/groups.h"
 
 namespace plural {
 
 namespace {
 
-struct RlooOptions {
-  template <class V>
-  void fields(V&) {}
-};
-
 class Rloo final : public AdvantageEstimator {
  public:
-  explicit Rloo(RlooOptions) {}
   std::string name() const override { return "rloo"; }
 
   AdvantageOutput estimate(const AdvantageInput& input) const override {
@@ -30,7 +24,7 @@ class Rloo final : public AdvantageEstimator {
 }  // namespace
 
 void add_rloo(Registry<AdvantageEstimator>& registry) {
-  add_estimator<Rloo, RlooOptions>(registry, "rloo", "reward - mean of the group's other rows");
+  add_estimator<Rloo>(registry, "rloo", "reward - mean of the group's other rows");
 }
 
 }  // namespace plural
