@@ -16,13 +16,21 @@ bool is_device(std::string_view device) {
 void validate_rl(const RunConfig& config, ConfigReader& reader) {
   if (config.rewards.empty())
     reader.problem("rewards", "task 'rl' needs at least one reward, e.g. rewards: [{name: coverage}]");
-  if (config.samples_per_prompt < 2 && (config.advantage.name == "grpo" || config.advantage.name == "rloo"))
+  const bool alone = config.advantage.name == "remax" || config.advantage.name == "reinforce_pp";
+  if (config.samples_per_prompt < 2 && !alone)
     reader.problem("samples_per_prompt",
                    fmt::format("advantage '{}' compares completions of one prompt: expected >= 2, got {}",
                                config.advantage.name, config.samples_per_prompt));
   if (config.sampling.temperature <= 0)
     reader.problem("sampling.temperature", "training needs samples that differ: expected > 0, got 0 (greedy)");
-  if (!config.reference.empty() && config.objective.kl_weight == 0)
+  if (config.samples_per_prompt < 2 && config.max_refills > 0)
+    reader.problem("max_refills", "a prompt with one sample has no rewards that differ: expected 0, or more samples");
+  if (config.objective.surrogate == "reinforce" && config.passes > 1)
+    reader.problem("passes",
+                   fmt::format("surrogate 'reinforce' has no ratio, and from the second pass on the samples are "
+                               "off-policy: expected 1, got {}; use ppo_clip",
+                               config.passes));
+  if (!config.reference.empty() && !config.objective.uses_reference())
     reader.problem("reference",
                    "a reference model is used only by the KL term; set objective.kl_weight > 0 or remove it");
   if (config.sampling.top_p == 0) reader.problem("sampling.top_p", "expected > 0; 1 = off");

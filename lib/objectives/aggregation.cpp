@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How token losses become one number (spec/objectives.md section 2). All four are weighted sums whose weights
+// How token losses become one number (spec/objectives.md section 2). All are weighted sums whose weights
 // come from counts of the whole optimiser batch, so the gradient does not depend on how the batch is cut.
 #include <ATen/ATen.h>
 
@@ -31,5 +31,9 @@ Tensor dr_grpo_weight(const ObjectiveInput& input) {
 Tensor bnpo_weight(const ObjectiveInput& input) {
   return constant(1.0 / (input.counts.rank_tokens * input.counts.ranks), input);
 }
+
+// LUSPO: mean over rows of a row's loss times its length. With a ratio of the row every token has the row's loss, so
+// that is the row's sum.
+Tensor luspo_weight(const ObjectiveInput& input) { return constant(1.0 / input.counts.rows, input); }
 
 }  // namespace plural

@@ -16,10 +16,33 @@ Part find(const char* kind, const std::map<std::string, Part>& parts, const std:
 
 }  // namespace
 
-AggregationPart find_aggregation(const std::string& name) {
-  return find<AggregationPart>(
-      "aggregation", {{"dapo", dapo_weight}, {"grpo", grpo_weight}, {"dr_grpo", dr_grpo_weight}, {"bnpo", bnpo_weight}},
+RatioPart find_ratio(const std::string& name) {
+  return find<RatioPart>(
+      "ratio",
+      {{"token", token_log_ratio}, {"sequence", sequence_log_ratio}, {"sequence_token", sequence_token_log_ratio}},
       name);
+}
+
+SurrogatePart find_surrogate(const std::string& name) {
+  return find<SurrogatePart>("surrogate",
+                             {{"ppo_clip", ppo_clip},
+                              {"cispo", cispo},
+                              {"sapo", sapo},
+                              {"gmpo", gmpo},
+                              {"dppo_tv", dppo_tv},
+                              {"vespo", vespo},
+                              {"reinforce", reinforce}},
+                             name);
+}
+
+AggregationPart find_aggregation(const std::string& name) {
+  return find<AggregationPart>("aggregation",
+                               {{"dapo", dapo_weight},
+                                {"grpo", grpo_weight},
+                                {"dr_grpo", dr_grpo_weight},
+                                {"bnpo", bnpo_weight},
+                                {"luspo", luspo_weight}},
+                               name);
 }
 
 KlPart find_kl(const std::string& name) {

@@ -9,10 +9,12 @@ namespace plural {
 
 namespace {
 
-void check(const ObjectiveInput& input, bool with_kl) {
+void check(const ObjectiveInput& input, const ObjectiveNeeds& needs) {
   check_shapes({{"log_prob", input.log_prob, "M"},
                 {"old_log_prob", input.old_log_prob, "M", true},
-                {"ref_log_prob", input.ref_log_prob, "M", !with_kl},
+                {"ref_log_prob", input.ref_log_prob, "M", !needs.reference},
+                {"sampler_log_prob", input.sampler_log_prob, "M", !needs.sampler},
+                {"entropy", input.entropy, "M", !needs.entropy},
                 {"advantage", input.advantage, "M"},
                 {"row", input.row, "M"},
                 {"row_tokens", input.row_tokens, "rows"}});
@@ -25,43 +27,81 @@ class PolicyGradient final : public Objective {
  public:
   explicit PolicyGradient(const ObjectiveOptions& options)
       : options_(options),
-        ratio_(token_ratio),
-        surrogate_(ppo_clip),
+        log_ratio_(find_ratio(options.ratio)),
+        surrogate_(find_surrogate(options.surrogate)),
         weight_(find_aggregation(options.aggregation)),
-        kl_(find_kl(options.kl)) {}
+        kl_(find_kl(options.kl)) {
+    for (const auto& [key, why] : options.problems()) throw InputError(fmt::format("objective.{}: {}", key, why));
+  }
 
-  std::string name() const override { return "ppo_clip/" + options_.aggregation; }
-  bool needs_reference() const override { return options_.kl_weight > 0; }
+  std::string name() const override {
+    return fmt::format("{}/{}/{}", options_.ratio, options_.surrogate, options_.aggregation);
+  }
+
+  ObjectiveNeeds needs() const override {
+    ObjectiveNeeds needs;
+    needs.reference = options_.uses_reference() && options_.kl_in == "loss";
+    needs.kl_in_reward = options_.uses_reference() && options_.kl_in == "reward";
+    needs.sampler = options_.importance != "none";
+    needs.entropy = options_.entropy_weight > 0 || options_.entropy_target > 0;
+    needs.token_mask = (options_.importance != "none" && options_.importance_mode == "mask") ||
+                       options_.off_policy_threshold > 0 || options_.top_entropy < 1;
+    needs.drop_truncated = options_.mask_truncated;
+    if (options_.ratio == "sequence")
+      needs.no_token_advantages =
+          "ratio 'sequence' clips a row as one, so its tokens cannot be told apart; use ratio: sequence_token";
+    if (options_.surrogate == "gmpo")
+      needs.no_token_advantages =
+          "surrogate 'gmpo' multiplies a row's ratios before the advantage comes in, so its tokens cannot be told "
+          "apart; "
+          "use surrogate: ppo_clip";
+    return needs;
+  }
 
   LossTerms loss(const ObjectiveInput& input) const override {
-    check(input, needs_reference());
-    const Tensor ratio = ratio_(input);
-    Tensor token_loss = -surrogate_(ratio, input, options_);
+    const ObjectiveNeeds needs = this->needs();
+    check(input, needs);
+    const ObjectiveWeights weights = input.weights.value_or(start_weights());
+    const Tensor log_ratio = log_ratio_(input);
+    const RatioTerms ratio{log_ratio, log_ratio.exp()};
+    const SurrogateTerms surrogate = surrogate_(ratio, input, options_);
+
     LossTerms terms;
-    if (needs_reference()) {
-      const Tensor kl = kl_(input.log_prob, input.ref_log_prob.detach());
-      token_loss = token_loss + options_.kl_weight * kl;
+    Tensor token_loss = -surrogate.value;
+    if (needs.sampler) token_loss = token_loss * importance_weight(input, options_);
+    if (needs.reference) {
+      Tensor kl = kl_(input.log_prob, input.ref_log_prob.detach());
       terms.sums["kl_ref"] = kl.detach().sum();
+      if (options_.kl_times_ratio) kl = kl * ratio.value;
+      token_loss = token_loss + weights.kl * kl;
     }
     terms.loss = (token_loss * weight_(input)).sum();
-    add_ratio_sums(ratio.detach(), input, terms);
+    // A mean over tokens whatever the aggregation: the weight means the same in all of them.
+    if (needs.entropy) terms.loss = terms.loss - (weights.entropy / input.counts.tokens) * input.entropy.sum();
+    add_ratio_sums(ratio.value.detach(), surrogate, input, terms);
     return terms;
   }
 
+  Tensor token_mask(const MaskInput& input) const override { return counted_tokens(input, options_); }
+  ObjectiveWeights start_weights() const override { return first_weights(options_); }
+  ObjectiveWeights next_weights(const ObjectiveWeights& now, const StepMeasure& seen) const override {
+    return controlled_weights(now, seen, options_);
+  }
+
  private:
-  void add_ratio_sums(const Tensor& ratio, const ObjectiveInput& input, LossTerms& terms) const {
-    // Only where the clip takes the gradient away: the other side of each bound is not clipped.
-    const Tensor low = (ratio < 1.0 - options_.clip_low).logical_and(input.advantage < 0);
-    const Tensor high = (ratio > 1.0 + options_.clip_high).logical_and(input.advantage > 0);
+  static void add_ratio_sums(const Tensor& ratio, const SurrogateTerms& surrogate, const ObjectiveInput& input,
+                             LossTerms& terms) {
+    const auto count = [&](const Tensor& clipped) {
+      return clipped.defined() ? clipped.sum().to(ratio.dtype()) : at::zeros({}, ratio.options());
+    };
     terms.sums["ratio"] = ratio.sum();
-    terms.sums["clip_low"] = low.sum().to(ratio.dtype());
-    terms.sums["clip_high"] = high.sum().to(ratio.dtype());
-    const Tensor now = input.log_prob.detach();
-    terms.sums["kl_old"] = kl_k3(input.old_log_prob.defined() ? input.old_log_prob : now, now).sum();
+    terms.sums["clip_low"] = count(surrogate.clipped_low);
+    terms.sums["clip_high"] = count(surrogate.clipped_high);
+    terms.sums["kl_old"] = kl_k3(old_log_prob(input), input.log_prob.detach()).sum();
   }
 
   ObjectiveOptions options_;
-  RatioPart ratio_;
+  RatioPart log_ratio_;
   SurrogatePart surrogate_;
   AggregationPart weight_;
   KlPart kl_;

@@ -74,6 +74,19 @@ TEST_CASE("rules across fields are reported with everything else") {
   CHECK_THAT(error_of(kMinimal + "optimizer: {beta1: 1}"), Contains("optimizer.beta1"));
   CHECK_THAT(error_of(kMinimal + "sft: {num_answers: []}"), Contains("sft.num_answers"));
   CHECK_THAT(error_of(kMinimal + "task: grpo"), Contains("expected one of rl, sft"));
+  CHECK_NOTHROW(read(kMinimal + "samples_per_prompt: 1\nadvantage: remax"));
+  CHECK_THAT(error_of(kMinimal + "samples_per_prompt: 1\nadvantage: remax\nmax_refills: 2"), Contains("'max_refills'"));
+  CHECK_THAT(error_of(kMinimal + "samples_per_prompt: 1\nadvantage: set_credit"), Contains("expected >= 2, got 1"));
+}
+
+TEST_CASE("pieces of an objective that do not go together are refused in their places") {
+  CHECK_THAT(error_of(kMinimal + "objective: {aggregation: luspo}"),
+             Contains("run.yaml:5:13: 'objective.aggregation'") && Contains("ratio: sequence"));
+  CHECK_THAT(error_of(kMinimal + "objective: {kl_weight: 0.1, kl_in: reward}"), Contains("'objective.kl'"));
+  CHECK_THAT(error_of(kMinimal + "objective: {surrogate: reinforce}\npasses: 2"),
+             Contains("'passes'") && Contains("has no ratio"));
+  CHECK_NOTHROW(read(kMinimal + "objective: {surrogate: reinforce}"));
+  CHECK_NOTHROW(read(kMinimal + "reference: m2\nobjective: {kl_target: 0.05, kl_controller: additive}"));
 }
 
 TEST_CASE("an owner's own checks are reported in the same message") {
