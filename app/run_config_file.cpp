@@ -7,7 +7,9 @@
 #include "plural/advantage.h"
 #include "plural/answers.h"
 #include "plural/error.h"
+#include "plural/objective.h"
 #include "plural/reward.h"
+#include "plural/trainer.h"
 
 namespace plural::app {
 namespace {
@@ -27,7 +29,12 @@ void check_names(const RunConfig& config, ConfigReader& reader) {
   try_build(reader, "matcher", [&] { make_matcher(config.matcher); });
   if (config.task != "rl") return;
   try_build(reader, "rewards", [&] { build_reward_stack(config.rewards, builtin_rewards()); });
-  try_build(reader, "advantage", [&] { builtin_advantages().make(config.advantage.name, config.advantage.options); });
+  try_build(reader, "advantage", [&] {
+    const auto advantage = builtin_advantages().make(config.advantage.name, config.advantage.options);
+    advantage->check_sizes(config.samples_per_prompt, config.num_answers);
+    // What is wrong with the objective by itself has been said already.
+    if (config.objective.problems().empty()) check_advantage_fits(*make_policy_gradient(config.objective), *advantage);
+  });
 }
 
 std::optional<std::string> environment(std::string_view name) {

@@ -110,6 +110,7 @@ struct RunConfig {
   int64_t prompts_per_step = 4;
   int64_t samples_per_prompt = 8;
   int64_t passes = 1;
+  int64_t max_refills = 0;
   int64_t max_batch_tokens = 8192;
   SamplingOptions sampling;
   std::vector<PartSpec> rewards;
@@ -139,6 +140,9 @@ struct RunConfig {
     v.field("prompts_per_step", prompts_per_step, at_least(1), "P (rl)");
     v.field("samples_per_prompt", samples_per_prompt, at_least(1), "G, completions for each prompt (rl)");
     v.field("passes", passes, at_least(1), "optimiser steps on each batch of completions (rl)");
+    v.field(
+        "max_refills", max_refills, at_least(0),
+        "rounds of further prompts in a step, in place of those whose rewards are all equal (dynamic sampling) (rl)");
     v.field("max_batch_tokens", max_batch_tokens, at_least(1),
             "packed tokens of one micro-batch; changes memory, never the result");
     v.field("sampling", sampling, any_value(), "how completions are drawn (rl)");

@@ -31,11 +31,15 @@ struct RlOptions {
   int64_t prompts_per_step = 4;     ///< P
   int64_t samples_per_prompt = 8;   ///< G
   int64_t passes = 1;               ///< optimiser steps taken on each batch of completions
+  int64_t max_refills = 0;          ///< rounds of further prompts in place of those whose rewards are all equal
   int64_t num_answers = 3;          ///< K
   int64_t max_batch_tokens = 8192;  ///< packed tokens of one micro-batch; changes memory, never the result
   SamplingOptions sampling;
   uint64_t seed = 1;
 };
+
+/// Throws InputError naming both when the objective cannot take the advantages that the estimator gives.
+void check_advantage_fits(const Objective& objective, const AdvantageEstimator& advantage);
 
 /// One sampled row of a step, for samples/*.jsonl.
 struct RowRecord {
@@ -68,11 +72,11 @@ struct RlParts {
 };
 
 /// Generate, parse, score, credit, update, report. Rows of zero advantage cost no forward or backward (unless
-/// there is a KL term); a step in which no row has an advantage changes nothing, momentum included.
+/// there is a KL or an entropy term); a step in which no row has an advantage changes nothing, momentum included.
 class RlTrainer {
  public:
   /// Throws InputError for options that cannot work: a temperature of 0, K > 1 with a format for one answer, a
-  /// KL term without a reference.
+  /// KL term without a reference, an advantage for single tokens with an objective that takes one a row.
   RlTrainer(RlParts parts, RlOptions options);
   /// One batch of completions and `passes` optimiser steps on it. When it throws while sampling or scoring
   /// (Interrupted, InputError naming the example) nothing has changed.
@@ -87,18 +91,25 @@ class RlTrainer {
 
  private:
   struct LastStep;
-  void draw_prompts(LastStep& s) const;
+  /// Generate, parse and score; then again for as long as refills are allowed and groups are all-equal.
+  void sample(LastStep& s) const;
+  void draw_prompts(LastStep& s, int64_t prompts) const;
   void generate(LastStep& s) const;
   void parse(LastStep& s) const;
   void score(LastStep& s) const;
+  RewardInput reward_input(const LastStep& s, int64_t samples_per_prompt) const;
+  void pay_kl(LastStep& s) const;
+  Tensor score_greedy(const LastStep& s) const;
   void credit(LastStep& s) const;
   MetricMap update(const LastStep& s) const;
+  void steer_weights(MetricMap& metrics);
   StepReport report(MetricMap metrics, double seconds) const;
 
   RlParts parts_;
   RlOptions options_;
   int64_t step_ = 0;
   int64_t data_position_ = 0;
+  ObjectiveWeights weights_;
   std::shared_ptr<LastStep> last_;
 };
 

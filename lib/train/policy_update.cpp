@@ -3,6 +3,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <limits>
 
 #include "lib/train/micro_batches.h"
@@ -12,36 +13,44 @@ namespace plural {
 
 namespace {
 
-// A micro-batch with what stays the same from pass to pass.
+// A micro-batch with what stays the same from pass to pass. All M of its tokens, whether they count or not.
 struct Work {
   MicroBatch micro;
   Tensor advantage;     // [M]
   Tensor sampler;       // [M]
   Tensor old_log_prob;  // [M], from the first pass on
   Tensor ref_log_prob;  // [M] or undefined
+  Tensor counted;       // [M] bool; undefined = all of them
 };
 
-BatchCounts count(std::span<const UpdateRow> rows, const UpdateOptions& options) {
-  BatchCounts counts;
-  counts.rows = static_cast<double>(rows.size());
-  for (const UpdateRow& row : rows) counts.tokens += static_cast<double>(row.ids.completion.size());
-  counts.rank_tokens = counts.tokens;
-  counts.max_tokens = static_cast<double>(options.max_new_tokens);
-  return counts;
+bool has_advantage(const UpdateRow& row) {
+  if (row.token_advantage.empty()) return row.advantage != 0.0;
+  return std::ranges::any_of(row.token_advantage, [](double a) { return a != 0.0; });
 }
 
-Work prepare(std::span<const PackRow> ids, std::span<const UpdateRow* const> rows, Span run, at::Device device) {
-  Work work;
-  work.micro = pack_micro_batch(ids, run, device);
-  std::vector<double> advantage;
-  std::vector<float> sampler;
-  for (int64_t r = run.begin; r < run.end; ++r) {
-    advantage.push_back(rows[r]->advantage);
-    sampler.insert(sampler.end(), rows[r]->sampler_log_probs.begin(), rows[r]->sampler_log_probs.end());
+// Rows in micro-batches.
+std::vector<Work> prepare(const std::vector<const UpdateRow*>& rows, int64_t max_batch_tokens, at::Device device) {
+  std::vector<PackRow> ids;
+  for (const UpdateRow* row : rows) ids.push_back(row->ids);
+  std::vector<Work> all;
+  for (const Span& run : cut_rows(ids, max_batch_tokens)) {
+    Work work;
+    work.micro = pack_micro_batch(ids, run, device);
+    std::vector<double> advantage;
+    std::vector<float> sampler;
+    for (int64_t r = run.begin; r < run.end; ++r) {
+      const UpdateRow& row = *rows[r];
+      if (row.token_advantage.empty())
+        advantage.insert(advantage.end(), row.ids.completion.size(), row.advantage);
+      else
+        advantage.insert(advantage.end(), row.token_advantage.begin(), row.token_advantage.end());
+      sampler.insert(sampler.end(), row.sampler_log_probs.begin(), row.sampler_log_probs.end());
+    }
+    work.advantage = at::tensor(advantage, at::kDouble).to(device);
+    work.sampler = at::tensor(sampler, at::kFloat).to(device);
+    all.push_back(std::move(work));
   }
-  work.advantage = at::tensor(advantage, at::kDouble).to(device).index_select(0, work.micro.row);
-  work.sampler = at::tensor(sampler, at::kFloat).to(device);
-  return work;
+  return all;
 }
 
 // Sums over tokens, kept on the device until they are read once at the end.
@@ -65,67 +74,142 @@ class TokenSums {
 class Update {
  public:
   Update(const UpdateParts& parts, std::span<const UpdateRow> rows, const UpdateOptions& options)
-      : parts_(parts), options_(options), counts_(count(rows, options)) {
+      : parts_(parts), options_(options), needs_(parts.objective.needs()) {
+    std::vector<const UpdateRow*> learning, idle;
     for (const UpdateRow& row : rows) {
-      const bool learns = row.advantage != 0.0 || parts.objective.needs_reference();
-      if (!learns || row.ids.completion.empty()) continue;
-      rows_.push_back(&row);
-      ids_.push_back(row.ids);
-      tokens_ += static_cast<double>(row.ids.completion.size());
+      if (!row.counts) continue;
+      PLURAL_CHECK(row.token_advantage.empty() || row.token_advantage.size() == row.ids.completion.size(),
+                   "a row has one advantage, or one for each of its tokens");
+      counts_.rows += 1;
+      counts_.tokens += static_cast<double>(row.ids.completion.size());
+      if (row.ids.completion.empty()) continue;
+      const bool learns = has_advantage(row) || needs_.reference || needs_.entropy;
+      (learns ? learning : idle).push_back(&row);
+      if (learns) tokens_ += static_cast<double>(row.ids.completion.size());
     }
-    for (const Span& run : cut_rows(ids_, options.max_batch_tokens))
-      work_.push_back(prepare(ids_, rows_, run, parts.policy.device()));
+    counts_.rank_tokens = counts_.tokens;
+    counts_.max_tokens = static_cast<double>(options.max_new_tokens);
+    work_ = prepare(learning, options.max_batch_tokens, parts.policy.device());
+    if (needs_.token_mask) idle_ = prepare(idle, options.max_batch_tokens, parts.policy.device());
   }
 
   MetricMap run() {
     MetricMap metrics;
     metrics["policy/trained_tokens"] = tokens_;
-    if (work_.empty()) {
-      metrics["optim/updates"] = 0;
-      return metrics;
-    }
-    double norm = 0, skipped = 0;
+    metrics["optim/updates"] = 0;
+    if (work_.empty()) return metrics;
+    double norm = 0, skipped = 0, counted = 0;
+    const double all_tokens = counts_.tokens;
     for (int64_t pass = 0; pass < options_.passes; ++pass) {
-      for (Work& work : work_) accumulate(work, pass == 0);
+      if (needs_.token_mask) {
+        mask_tokens();
+        counted += counts_.tokens / all_tokens;
+      }
+      bool any = false;
+      for (Work& work : work_) any |= accumulate(work, pass == 0);
+      if (!any) continue;
       const StepResult result = parts_.optimizer.step(options_.learning_rate);
       norm += result.grad_norm;
       skipped += result.skipped ? 1 : 0;
+      ++updates_;
     }
     const double passes = static_cast<double>(options_.passes);
-    metrics.merge(first_.means("policy/", tokens_));
-    metrics.merge(each_.means("policy/", tokens_ * passes));
-    metrics["loss"] = loss_.item<double>() / passes;
-    metrics["optim/grad_norm"] = norm / passes;
+    if (needs_.token_mask) metrics["policy/counted_tokens"] = counted / passes;
+    if (updates_ == 0) return metrics;
+    if (seen_first_ > 0) metrics.merge(first_.means("policy/", seen_first_));
+    metrics.merge(each_.means("policy/", seen_));
+    metrics["loss"] = loss_.item<double>() / updates_;
+    metrics["optim/grad_norm"] = norm / updates_;
     metrics["optim/skipped"] = skipped;
-    metrics["optim/updates"] = passes - skipped;
+    metrics["optim/updates"] = updates_ - skipped;
     return metrics;
   }
 
  private:
-  void accumulate(Work& work, bool first) {
-    const PolicyOutput out = parts_.policy.evaluate(work.micro.batch, {options_.temperature, first});
+  // Which tokens count in the coming pass, from all rows at once; then the normalisers anew.
+  void mask_tokens() {
+    at::NoGradGuard no_grad;
+    std::vector<Tensor> log_prob, old, sampler, entropy, advantage, row;
+    int64_t rows = 0;
+    const auto look = [&](Work& work) {
+      const PolicyOutput out = parts_.policy.evaluate(work.micro.batch, {options_.temperature, true});
+      if (!work.old_log_prob.defined()) work.old_log_prob = out.log_prob;
+      log_prob.push_back(out.log_prob), old.push_back(work.old_log_prob), entropy.push_back(out.entropy);
+      sampler.push_back(work.sampler.to(out.log_prob.dtype()));
+      advantage.push_back(work.advantage.to(out.log_prob.dtype()));
+      row.push_back(work.micro.row + rows);
+      rows += work.micro.row_tokens.size(0);
+    };
+    for (Work& work : work_) look(work);
+    for (Work& work : idle_) look(work);
+    const Tensor row_of_token = at::cat(row);
+    const Tensor counted = parts_.objective.token_mask({.log_prob = at::cat(log_prob),
+                                                        .old_log_prob = at::cat(old),
+                                                        .sampler_log_prob = at::cat(sampler),
+                                                        .entropy = at::cat(entropy),
+                                                        .advantage = at::cat(advantage),
+                                                        .row = row_of_token,
+                                                        .rows = rows});
+    check_shapes({{"row", row_of_token, "M"}, {"token_mask", counted, "M"}});
+    int64_t begin = 0;
+    for (Work& work : work_) {
+      work.counted = counted.narrow(0, begin, work.micro.row.size(0));
+      begin += work.micro.row.size(0);
+    }
+    const Tensor by_row = at::zeros({rows}, at::TensorOptions(counted.device()).dtype(at::kLong))
+                              .index_add(0, row_of_token, counted.to(at::kLong));
+    counts_.rows = by_row.gt(0).sum().item<double>();
+    counts_.tokens = counts_.rank_tokens = counted.sum().item<double>();
+  }
+
+  // Adds a micro-batch's gradient; false when none of its tokens counts.
+  bool accumulate(Work& work, bool first) {
+    const PolicyOutput out = parts_.policy.evaluate(work.micro.batch, {options_.temperature, first || needs_.entropy});
+    const at::ScalarType dtype = out.log_prob.scalar_type();
+    const Tensor reference = this->reference(work);
     ObjectiveInput input;
     input.log_prob = out.log_prob;
-    input.old_log_prob = work.old_log_prob;
-    input.ref_log_prob = reference(work);
-    input.advantage = work.advantage.to(out.log_prob.dtype());
+    if (!first) input.old_log_prob = work.old_log_prob;
+    input.ref_log_prob = reference;
+    if (needs_.sampler) input.sampler_log_prob = work.sampler.to(dtype);
+    if (needs_.entropy) input.entropy = out.entropy;
+    input.advantage = work.advantage.to(dtype);
     input.row = work.micro.row;
-    input.row_tokens = work.micro.row_tokens.to(out.log_prob.dtype());
+    input.row_tokens = work.micro.row_tokens.to(dtype);
     input.counts = counts_;
+    input.weights = options_.weights;
+    if (first) {
+      work.old_log_prob = out.log_prob.detach();
+      first_.add("entropy", out.entropy.sum());
+      first_.add("sampler_trainer_diff", (work.old_log_prob - work.sampler).abs().sum());
+      seen_first_ += static_cast<double>(work.micro.row.size(0));
+    }
+    if (work.counted.defined() && !keep_counted(work.counted, input)) return false;
     const LossTerms terms = parts_.objective.loss(input);
     terms.loss.backward();
 
     const Tensor loss = terms.loss.detach().to(at::kDouble);
     loss_ = loss_.defined() ? loss_ + loss : loss;
     for (const auto& [name, sum] : terms.sums) each_.add(name, sum);
-    if (!first) return;
-    work.old_log_prob = out.log_prob.detach();
-    first_.add("entropy", out.entropy.sum());
-    first_.add("sampler_trainer_diff", (work.old_log_prob - work.sampler).abs().sum());
+    seen_ += static_cast<double>(input.row.size(0));
+    return true;
+  }
+
+  // Takes the tokens that do not count out of `input`; false when none is left.
+  static bool keep_counted(const Tensor& counted, ObjectiveInput& input) {
+    const Tensor kept = counted.nonzero().squeeze(1);
+    if (kept.size(0) == 0) return false;
+    for (Tensor ObjectiveInput::*field : {&ObjectiveInput::log_prob, &ObjectiveInput::old_log_prob,
+                                          &ObjectiveInput::ref_log_prob, &ObjectiveInput::sampler_log_prob,
+                                          &ObjectiveInput::entropy, &ObjectiveInput::advantage, &ObjectiveInput::row})
+      if ((input.*field).defined()) input.*field = (input.*field).index_select(0, kept);
+    input.row_tokens = at::zeros_like(input.row_tokens)
+                           .index_add(0, input.row, at::ones({kept.size(0)}, input.row_tokens.options()));
+    return true;
   }
 
   Tensor reference(Work& work) {
-    if (!parts_.objective.needs_reference()) return {};
+    if (!needs_.reference) return {};
     if (!work.ref_log_prob.defined()) {
       PLURAL_CHECK(parts_.reference != nullptr, "the objective has a KL term, so a reference policy is needed");
       at::NoGradGuard no_grad;
@@ -136,12 +220,13 @@ class Update {
 
   UpdateParts parts_;
   UpdateOptions options_;
+  ObjectiveNeeds needs_;
   BatchCounts counts_;
-  std::vector<const UpdateRow*> rows_;  // those that learn, in order
-  std::vector<PackRow> ids_;
-  double tokens_ = 0;  // of those
-  std::vector<Work> work_;
+  std::vector<Work> work_;  // rows that learn
+  std::vector<Work> idle_;  // the others, looked at when tokens are masked
+  double tokens_ = 0;       // of the rows that learn
   TokenSums first_, each_;  // of the first pass; of every pass
+  double seen_first_ = 0, seen_ = 0, updates_ = 0;
   Tensor loss_;
 };
 
@@ -150,6 +235,16 @@ class Update {
 MetricMap update_policy(const UpdateParts& parts, std::span<const UpdateRow> rows, const UpdateOptions& options) {
   PLURAL_CHECK(options.passes >= 1 && options.max_batch_tokens >= 1, "passes and max_batch_tokens are at least 1");
   return Update(parts, rows, options).run();
+}
+
+Tensor row_log_probs(Policy& policy, std::span<const PackRow> rows, int64_t max_batch_tokens, double temperature) {
+  at::NoGradGuard no_grad;
+  std::vector<Tensor> parts = {at::zeros({0})};
+  for (const Span& run : cut_rows(rows, max_batch_tokens)) {
+    const MicroBatch micro = pack_micro_batch(rows, run, policy.device());
+    parts.push_back(policy.evaluate(micro.batch, {temperature, false}).log_prob.to(at::kCPU));
+  }
+  return at::cat(parts);
 }
 
 }  // namespace plural

@@ -2,6 +2,7 @@
 // The update of an RL step: rows and their advantages in, changed parameters and numbers about the change out.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -25,6 +26,7 @@ struct UpdateOptions {
   int64_t max_new_tokens = 1;  ///< L_max of Dr.GRPO
   double temperature = 1.0;    ///< log-probs are those of the distribution that was sampled from
   double learning_rate = 0;
+  std::optional<ObjectiveWeights> weights{};  ///< of this step; absent = the objective's first ones
 };
 
 /// One row of the optimiser batch.
@@ -32,14 +34,24 @@ struct UpdateRow {
   PackRow ids;
   std::span<const float> sampler_log_probs;  ///< as many as completion ids
   double advantage = 0;
+  std::span<const double> token_advantage{};  ///< as many as completion ids; empty = `advantage` for each
+  bool counts = true;                         ///< false: neither learned from nor counted in the normalisers
 };
 
-/// Takes one optimiser step a pass. Rows of zero advantage count in the normalisers but cost neither forward
-/// nor backward (unless the objective has a KL term); when no row is left, nothing changes.
+/// Takes one optimiser step a pass. Rows of zero advantage (in all of their tokens) count in the normalisers but cost
+/// neither forward nor backward, unless the objective has a KL or an entropy term; when no row is left, nothing
+/// changes.
 ///
 /// Old log-probs are the trainer's own at the start of the step. In the first pass they are the current ones:
 /// the ratio is exactly 1 and no extra forward is needed; later passes reuse those of the first. The sampler's
-/// log-probs come from the same weights, so they only serve to measure policy/sampler_trainer_diff.
+/// log-probs come from the same weights, so they only serve to measure policy/sampler_trainer_diff, unless the
+/// objective asks for them.
+///
+/// An objective that masks tokens sees all of them before every pass, in a forward without gradient; tokens that do not
+/// count are then gone from the loss and from every normaliser.
 MetricMap update_policy(const UpdateParts& parts, std::span<const UpdateRow> rows, const UpdateOptions& options);
+
+/// ln p of every completion token, rows after one another, [M] on the CPU, without gradient.
+Tensor row_log_probs(Policy& policy, std::span<const PackRow> rows, int64_t max_batch_tokens, double temperature);
 
 }  // namespace plural

@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 
 #include "lib/core/format.h"
+#include "lib/train/credit_input.h"
 #include "lib/train/policy_update.h"
 #include "lib/train/prompts.h"
 #include "lib/train/step_metrics.h"
@@ -20,8 +21,46 @@ struct RlTrainer::LastStep {
   std::vector<std::string> texts;  // B
   AnswerBatch answers;
   RewardStack::Result rewards;
-  Tensor advantage;  // [B] float32
+  AdvantageOutput advantage;
+  int64_t drawn = 0;    // prompts, those that were replaced included
+  int64_t refills = 0;  // rounds of further prompts
+  double generate_s = 0;
+  double kl_ref = 0;  // of the KL in the reward, nats a token
+  bool kl_measured = false;
 };
+
+namespace {
+
+/// The tensor on the host in float64, to be read row by row.
+Tensor host(const Tensor& x) { return x.to(at::kCPU, at::kDouble).contiguous(); }
+
+std::span<const double> values(const Tensor& x) { return {x.const_data_ptr<double>(), static_cast<size_t>(x.numel())}; }
+
+/// [P] bool: the groups whose rewards differ by more than rounding (as the estimators see it).
+Tensor varied_groups(const Tensor& total, int64_t samples_per_prompt) {
+  const Tensor groups = host(total).view({-1, samples_per_prompt});
+  const Tensor scale = groups.abs().amax(1).clamp_min(1.0);
+  return (groups.amax(1) - groups.amin(1) <= 1e-6 * scale).logical_not();
+}
+
+template <class T>
+void keep_groups(std::vector<T>& rows, const Tensor& keep, int64_t group) {
+  std::vector<T> kept;
+  for (size_t i = 0; i < rows.size(); ++i)
+    if (keep[static_cast<int64_t>(i) / group].item<bool>()) kept.push_back(std::move(rows[i]));
+  rows = std::move(kept);
+}
+
+}  // namespace
+
+void check_advantage_fits(const Objective& objective, const AdvantageEstimator& advantage) {
+  const std::string why = objective.needs().no_token_advantages;
+  if (!advantage.per_token() || why.empty()) return;
+  throw InputError(
+      fmt::format("advantage '{}' gives the tokens of a completion different advantages, but the objective "
+                  "takes one for all of them: {}, or an advantage for whole completions (grpo, rloo)",
+                  advantage.name(), why));
+}
 
 RlTrainer::RlTrainer(RlParts parts, RlOptions options) : parts_(parts), options_(std::move(options)) {
   PLURAL_CHECK(!parts_.examples.empty(), "RL needs at least one example");
@@ -34,8 +73,12 @@ RlTrainer::RlTrainer(RlParts parts, RlOptions options) : parts_(parts), options_
         fmt::format("sampling.temperature: RL needs a temperature above 0, got {}; greedy completions of "
                     "one prompt are all equal",
                     options_.sampling.temperature));
-  if (parts_.objective.needs_reference() && parts_.reference == nullptr)
+  const ObjectiveNeeds needs = parts_.objective.needs();
+  if ((needs.reference || needs.kl_in_reward) && parts_.reference == nullptr)
     throw InputError("objective.kl_weight: a KL term needs a reference policy, none was given");
+  check_advantage_fits(parts_.objective, parts_.advantage);
+  parts_.advantage.check_sizes(options_.samples_per_prompt, options_.num_answers);
+  weights_ = parts_.objective.start_weights();
   options_.sampling.samples_per_prompt = options_.samples_per_prompt;
 }
 
@@ -44,37 +87,69 @@ StepReport RlTrainer::step() {
   auto last = std::make_shared<LastStep>();
   MetricMap metrics;
 
-  draw_prompts(*last);
-  generate(*last);
-  metrics["time/generate_s"] = watch.lap_s();
-  parse(*last);
-  score(*last);
+  sample(*last);
+  pay_kl(*last);
   credit(*last);
-  metrics["time/score_s"] = watch.lap_s();
+  metrics["time/generate_s"] = last->generate_s;
+  metrics["time/score_s"] = watch.lap_s() - last->generate_s;
   metrics.merge(update(*last));
   metrics["time/update_s"] = watch.lap_s();
 
   // Only now: a step that throws (Ctrl-C while sampling, a bad reward) leaves the trainer as it was.
   last_ = std::move(last);
-  data_position_ += options_.prompts_per_step;
+  data_position_ += last_->drawn;
   ++step_;
+  steer_weights(metrics);
   return report(std::move(metrics), total.lap_s());
 }
 
-void RlTrainer::draw_prompts(LastStep& s) const {
+void RlTrainer::sample(LastStep& s) const {
+  for (;;) {
+    const int64_t wanted = options_.prompts_per_step - static_cast<int64_t>(s.prompts.size());
+    draw_prompts(s, wanted);
+    generate(s);
+    parse(s);
+    score(s);
+    if (s.refills == options_.max_refills) return;
+    const Tensor varied = varied_groups(s.rewards.total, options_.samples_per_prompt);
+    if (varied.all().item<bool>()) return;
+    // Nothing is learned from groups whose rewards are all equal: other prompts take their places.
+    ++s.refills;
+    keep_groups(s.prompts, varied, 1);
+    keep_groups(s.rollout.prompts, varied, 1);
+    keep_groups(s.rollout.rows, varied, options_.samples_per_prompt);
+    keep_groups(s.examples, varied, options_.samples_per_prompt);
+    keep_groups(s.texts, varied, options_.samples_per_prompt);
+  }
+}
+
+void RlTrainer::draw_prompts(LastStep& s, int64_t prompts) const {
   DataOrder order(static_cast<int64_t>(parts_.examples.size()), options_.seed);
-  for (int64_t p = 0; p < options_.prompts_per_step; ++p) {
-    const Example& example = parts_.examples[order.at(data_position_ + p).example];
+  for (int64_t p = 0; p < prompts; ++p) {
+    const Example& example = parts_.examples[order.at(data_position_ + s.drawn++).example];
     s.prompts.push_back(prompt_ids(example, parts_.format, options_.num_answers, parts_.tokenizer));
     check_fits_context(example, static_cast<int64_t>(s.prompts.back().size()), 0, parts_.policy);
     s.examples.insert(s.examples.end(), options_.samples_per_prompt, &example);
   }
 }
 
+// Completions of the prompts that have none yet.
 void RlTrainer::generate(LastStep& s) const {
-  s.rollout = parts_.engine.generate(s.prompts, options_.sampling, {options_.seed, static_cast<uint64_t>(step_), 0});
+  const size_t done = s.rollout.prompts.size();
+  const std::span prompts = std::span(s.prompts).subspan(done);
+  const int64_t drawn_before = s.drawn - static_cast<int64_t>(prompts.size());
+  const RolloutKey key{options_.seed, static_cast<uint64_t>(step_),
+                       static_cast<uint64_t>(drawn_before * options_.samples_per_prompt)};
+  Stopwatch watch;
+  RolloutBatch fresh = parts_.engine.generate(prompts, options_.sampling, key);
+  s.generate_s += watch.lap_s();
+  s.rollout.samples_per_prompt = options_.samples_per_prompt;
+  s.rollout.prompts.insert(s.rollout.prompts.end(), prompts.begin(), prompts.end());
+  for (Completion& row : fresh.rows) {
+    s.texts.push_back(row.text);
+    s.rollout.rows.push_back(std::move(row));
+  }
   PLURAL_CHECK(s.rollout.rows.size() == s.examples.size(), "the engine must return P * G rows");
-  for (const Completion& row : s.rollout.rows) s.texts.push_back(row.text);
 }
 
 void RlTrainer::parse(LastStep& s) const {
@@ -85,22 +160,81 @@ void RlTrainer::parse(LastStep& s) const {
 }
 
 void RlTrainer::score(LastStep& s) const {
-  s.rewards = parts_.rewards.score({s.answers, s.examples, s.texts, options_.samples_per_prompt, step_});
+  s.rewards = parts_.rewards.score(reward_input(s, options_.samples_per_prompt));
+}
+
+RewardInput RlTrainer::reward_input(const LastStep& s, int64_t samples_per_prompt) const {
+  return {.answers = s.answers,
+          .examples = s.examples,
+          .completions = s.texts,
+          .samples_per_prompt = samples_per_prompt,
+          .step = step_,
+          .steps = options_.steps,
+          .max_new_tokens = options_.sampling.max_new_tokens,
+          .vocab_size = parts_.policy.vocab_size()};
+}
+
+// Takes beta x the KL of a row (k1, summed over its tokens) off what it is paid. The sampler's log-probs are the
+// policy's.
+void RlTrainer::pay_kl(LastStep& s) const {
+  if (!parts_.objective.needs().kl_in_reward) return;
+  std::vector<PackRow> rows;
+  std::vector<float> sampled;
+  std::vector<int64_t> lengths;
+  for (size_t b = 0; b < s.rollout.rows.size(); ++b) {
+    const Completion& row = s.rollout.rows[b];
+    rows.push_back({s.prompts[b / static_cast<size_t>(options_.samples_per_prompt)], row.ids});
+    sampled.insert(sampled.end(), row.log_probs.begin(), row.log_probs.end());
+    lengths.push_back(static_cast<int64_t>(row.ids.size()));
+  }
+  const Tensor reference = row_log_probs(*parts_.reference, rows, options_.max_batch_tokens,
+                                         options_.sampling.temperature);
+  const Tensor kl = at::tensor(sampled, at::kFloat) - reference;  // [M]
+  const Tensor row = at::repeat_interleave(at::tensor(lengths, at::kLong));
+  const Tensor by_row = at::zeros({static_cast<int64_t>(rows.size())}).index_add(0, row, kl);
+  s.rewards.total = s.rewards.total - weights_.kl * by_row.to(s.rewards.total.device());
+  s.kl_ref = kl.to(at::kDouble).mean().item<double>();
+  s.kl_measured = true;
+}
+
+// [P]: what the greedy completion of each prompt is paid.
+Tensor RlTrainer::score_greedy(const LastStep& s) const {
+  LastStep greedy;
+  SamplingOptions sampling = options_.sampling;
+  sampling.samples_per_prompt = 1;
+  sampling.temperature = 0;
+  greedy.rollout = parts_.engine.generate(s.prompts, sampling, {options_.seed, static_cast<uint64_t>(step_), 0});
+  for (size_t p = 0; p < s.prompts.size(); ++p) {
+    greedy.examples.push_back(s.examples[p * static_cast<size_t>(options_.samples_per_prompt)]);
+    greedy.texts.push_back(greedy.rollout.rows[p].text);
+  }
+  parse(greedy);
+  return parts_.rewards.score(reward_input(greedy, 1)).total;
 }
 
 void RlTrainer::credit(LastStep& s) const {
-  s.advantage = parts_.advantage
-                    .estimate({s.rewards.total, s.rewards.per_answer, &s.answers, options_.samples_per_prompt})
-                    .row;
+  const RewardInput scored = reward_input(s, options_.samples_per_prompt);
+  AdvantageInput input = credit_input(parts_.rewards, scored, s.rewards);
+  if (parts_.advantage.needs_greedy()) input.greedy_total = score_greedy(s);
+  s.advantage = parts_.advantage.estimate(input);
 }
 
 MetricMap RlTrainer::update(const LastStep& s) const {
-  const Tensor advantage = s.advantage.to(at::kCPU, at::kDouble).contiguous();
+  const Tensor advantage = host(s.advantage.row);
+  const Tensor token_advantage = s.advantage.token.defined() ? host(s.advantage.token) : Tensor();
+  const bool drop_truncated = parts_.objective.needs().drop_truncated;
   std::vector<UpdateRow> rows;
+  size_t begin = 0;
   for (size_t b = 0; b < s.rollout.rows.size(); ++b) {
     const Completion& row = s.rollout.rows[b];
-    const auto& prompt = s.prompts[b / static_cast<size_t>(options_.samples_per_prompt)];
-    rows.push_back({{prompt, row.ids}, row.log_probs, advantage.const_data_ptr<double>()[b]});
+    UpdateRow next;
+    next.ids = {s.prompts[b / static_cast<size_t>(options_.samples_per_prompt)], row.ids};
+    next.sampler_log_probs = row.log_probs;
+    next.advantage = values(advantage)[b];
+    if (token_advantage.defined()) next.token_advantage = values(token_advantage).subspan(begin, row.ids.size());
+    next.counts = !(drop_truncated && row.finish == FinishReason::kLength);
+    begin += row.ids.size();
+    rows.push_back(next);
   }
   const double learning_rate = parts_.optimizer.options().learning_rate *
                                schedule_factor(parts_.optimizer.options(), step_, options_.steps);
@@ -109,15 +243,34 @@ MetricMap RlTrainer::update(const LastStep& s) const {
                                      .max_batch_tokens = options_.max_batch_tokens,
                                      .max_new_tokens = options_.sampling.max_new_tokens,
                                      .temperature = options_.sampling.temperature,
-                                     .learning_rate = learning_rate});
+                                     .learning_rate = learning_rate,
+                                     .weights = weights_});
   metrics["optim/learning_rate"] = learning_rate;
   return metrics;
+}
+
+// Logs the weights of this step and lets the objective's controllers choose those of the next.
+void RlTrainer::steer_weights(MetricMap& metrics) {
+  const ObjectiveNeeds needs = parts_.objective.needs();
+  if (last_->kl_measured) metrics["policy/kl_ref"] = last_->kl_ref;
+  if (needs.reference || needs.kl_in_reward) metrics["objective/kl_weight"] = weights_.kl;
+  if (needs.entropy) metrics["objective/entropy_weight"] = weights_.entropy;
+  const auto entropy = metrics.find("policy/entropy");
+  if (entropy == metrics.end()) return;  // a step without an update has measured nothing
+  const auto kl = metrics.find("policy/kl_ref");
+  weights_ = parts_.objective.next_weights(weights_, {.kl = kl == metrics.end() ? 0.0 : kl->second,
+                                                      .entropy = entropy->second,
+                                                      .rows = static_cast<double>(last_->examples.size())});
 }
 
 StepReport RlTrainer::report(MetricMap metrics, double seconds) const {
   const LastStep& s = *last_;
   for (const auto& [name, value] : s.rewards.metrics) metrics[name] = value;
-  metrics.merge(credit_metrics(s.rewards.total, s.advantage, options_.samples_per_prompt));
+  metrics.merge(credit_metrics(s.rewards.total, s.advantage, s.answers.length, options_.samples_per_prompt));
+  if (options_.max_refills > 0) {
+    metrics["rollout/refills"] = static_cast<double>(s.refills);
+    metrics["rollout/prompts_drawn"] = static_cast<double>(s.drawn);
+  }
   metrics.merge(answer_metrics(s.answers));
   metrics.merge(rollout_metrics(s.rollout));
   metrics["time/step_s"] = seconds;
@@ -128,33 +281,44 @@ StepReport RlTrainer::report(MetricMap metrics, double seconds) const {
 void RlTrainer::visit_rows(const std::function<void(const RowRecord&)>& visit) const {
   if (!last_) return;
   const LastStep& s = *last_;
-  const auto host = [](const Tensor& x) { return x.to(at::kCPU, at::kDouble).contiguous(); };
-  const Tensor total = host(s.rewards.total), advantage = host(s.advantage);
-  std::vector<Tensor> values, valid;
+  const Tensor total = host(s.rewards.total), advantage = host(s.advantage.row);
+  std::vector<Tensor> scores, valid;
   for (const RewardOutput& part : s.rewards.parts) {
-    values.push_back(host(part.row));
-    valid.push_back(part.valid.defined() ? host(part.valid) : at::ones_like(values.back()));
+    scores.push_back(host(part.row));
+    valid.push_back(part.valid.defined() ? host(part.valid) : at::ones_like(scores.back()));
   }
   for (size_t b = 0; b < s.examples.size(); ++b) {
     RowRecord record;
     record.example = s.examples[b];
     record.completion = &s.rollout.rows[b];
     record.answers = &s.answers.sets[b];
-    record.total = total.const_data_ptr<double>()[b];
-    record.advantage = advantage.const_data_ptr<double>()[b];
-    for (size_t i = 0; i < values.size(); ++i)
-      if (valid[i].const_data_ptr<double>()[b] != 0)
-        record.rewards.emplace_back(parts_.rewards.terms()[i].name, values[i].const_data_ptr<double>()[b]);
+    record.total = values(total)[b];
+    record.advantage = values(advantage)[b];
+    for (size_t i = 0; i < scores.size(); ++i)
+      if (values(valid[i])[b] != 0) record.rewards.emplace_back(parts_.rewards.terms()[i].name, values(scores[i])[b]);
     visit(record);
   }
 }
 
-TrainState RlTrainer::state() const { return collect_state(step_, data_position_, parts_.policy, parts_.optimizer); }
+TrainState RlTrainer::state() const {
+  TrainState state = collect_state(step_, data_position_, parts_.policy, parts_.optimizer);
+  state.numbers = {{"kl_weight", weights_.kl},
+                   {"entropy_weight", weights_.entropy},
+                   {"entropy_weight_ready", weights_.entropy_ready}};
+  return state;
+}
 
 void RlTrainer::restore(const TrainState& state) {
   restore_state(state, parts_.policy, parts_.optimizer);
   step_ = state.step;
   data_position_ = state.data_position;
+  const auto number = [&](const char* name, double otherwise) {
+    const auto it = state.numbers.find(name);
+    return it == state.numbers.end() ? otherwise : it->second;
+  };
+  const ObjectiveWeights first = parts_.objective.start_weights();
+  weights_ = {number("kl_weight", first.kl), number("entropy_weight", first.entropy),
+              number("entropy_weight_ready", first.entropy_ready)};
   last_.reset();
 }
 

@@ -131,7 +131,7 @@ FileHashes hash_inputs(const RunConfig& config) {
   if (!config.evaluation.data.empty()) hashes["evaluation.data"] = sha256_file(config.evaluation.data);
   // A resumed run takes the policy's weights from its checkpoint, but those of the KL term's reference from their
   // folder.
-  if (config.task == "rl" && config.objective.kl_weight > 0)
+  if (config.task == "rl" && config.objective.uses_reference())
     hashes["reference/weights"] = hash_weights(config.reference.empty() ? config.model : config.reference);
   for (const char* name : {"config.json", "tokenizer.json"}) {
     const fs::path file = fs::path(config.model) / name;

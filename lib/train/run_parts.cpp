@@ -39,6 +39,7 @@ class RlRun final : public RunTrainer {
                   .prompts_per_step = config.prompts_per_step,
                   .samples_per_prompt = config.samples_per_prompt,
                   .passes = config.passes,
+                  .max_refills = config.max_refills,
                   .num_answers = config.num_answers,
                   .max_batch_tokens = config.max_batch_tokens,
                   .sampling = rl_sampling(config),
@@ -112,6 +113,8 @@ std::unique_ptr<RunParts> build_run_parts(const RunConfig& config, const Registr
     stack = build_reward_stack(config.rewards, rewards);
     advantage = builtin_advantages().make(config.advantage.name, config.advantage.options);
     objective = make_policy_gradient(config.objective);
+    check_advantage_fits(*objective, *advantage);
+    advantage->check_sizes(config.samples_per_prompt, config.num_answers);
     check_num_answers(*format, config.num_answers);
   }
   const at::Device device = parse_device(config.device);
@@ -133,7 +136,7 @@ std::unique_ptr<RunParts> build_run_parts(const RunConfig& config, const Registr
                .objective = std::move(objective),
                .optimizer = nullptr});
   check_tokenizer_fits(parts->tokenizer, *parts->policy, config.model);
-  if (rl && config.objective.kl_weight > 0) {
+  if (rl && config.objective.uses_reference()) {
     if (config.reference.empty()) {
       parts->reference = parts->policy->frozen_copy();
     } else {

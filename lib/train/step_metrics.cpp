@@ -39,11 +39,18 @@ MetricMap rollout_metrics(const RolloutBatch& rollout) {
           {"rollout/surprisal", surprisal / tokens}};
 }
 
-MetricMap credit_metrics(const Tensor& total, const Tensor& advantage, int64_t samples_per_prompt) {
-  const Tensor flat = (advantage == 0).view({-1, samples_per_prompt});
-  MetricMap metrics{{"reward/total/mean", mean_of(total)},
-                    {"advantage/abs_mean", mean_of(advantage.abs())},
-                    {"advantage/equal_groups", mean_of(flat.all(1))}};
+MetricMap credit_metrics(const Tensor& total, const AdvantageOutput& advantage, const Tensor& length,
+                         int64_t samples_per_prompt) {
+  Tensor learns = advantage.row.ne(0);
+  double size = mean_of(advantage.row.abs());
+  if (advantage.token.defined()) {
+    const Tensor row = at::repeat_interleave(length);
+    learns = at::zeros_like(length).index_add(0, row, advantage.token.ne(0).to(length.scalar_type())).gt(0);
+    size = mean_of(advantage.token.abs());
+  }
+  const Tensor flat = learns.view({-1, samples_per_prompt}).any(1).logical_not();
+  MetricMap metrics{
+      {"reward/total/mean", mean_of(total)}, {"advantage/abs_mean", size}, {"advantage/equal_groups", mean_of(flat)}};
   if (total.numel() > 1) metrics["reward/total/std"] = total.to(at::kDouble).std().item<double>();
   return metrics;
 }

@@ -54,7 +54,7 @@ struct Outcome {
 
 Outcome update(const std::filesystem::path& dir, const Rows& rows, const std::vector<double>& advantage,
                const std::vector<size_t>& order, int64_t budget, const ObjectiveOptions& objective_options,
-               int64_t passes = 1) {
+               int64_t passes = 1, const std::vector<std::vector<double>>& token_advantage = {}) {
   const auto policy = tiny_policy(dir, 3, at::kCPU, at::kDouble);
   const auto reference = tiny_policy(dir, 4, at::kCPU, at::kDouble)->frozen_copy();
   const auto objective = make_policy_gradient(objective_options);
@@ -63,9 +63,11 @@ Outcome update(const std::filesystem::path& dir, const Rows& rows, const std::ve
   AdamW optimizer(policy->named_parameters(), options);
   const std::vector<float> sampler(64, -5.f);
   std::vector<UpdateRow> batch;
-  for (size_t r : order)
+  for (size_t r : order) {
     batch.push_back(
         {{rows.prompts[r], rows.completions[r]}, std::span(sampler).first(rows.completions[r].size()), advantage[r]});
+    if (!token_advantage.empty()) batch.back().token_advantage = token_advantage[r];
+  }
   Outcome outcome;
   outcome.metrics = update_policy(
       {*policy, reference.get(), *objective, optimizer}, batch,
@@ -165,4 +167,72 @@ TEST_CASE("later passes compare with the log-probs of the first") {
   CHECK(three.metrics.at("optim/updates") == 3);
   // The cut matters in no pass.
   check_close(update(dir.path(), rows, advantage, order, 1, {}, 3), three, 1e-10);
+}
+
+TEST_CASE("no ratio, surrogate, mask or term depends on the cut") {
+  TempDir dir;
+  write_tiny_model_files(dir.path());
+  const Rows rows = make_rows({3, 9, 2, 7, 1, 5, 5, 8}, 4, 6);
+  const std::vector<double> advantage = {.5, -.25, 0, 1, -1, .75, .3, -.6};
+  const std::vector<size_t> straight = {0, 1, 2, 3, 4, 5, 6, 7}, mixed = {0, 4, 1, 5, 2, 6, 3, 7};
+  const std::vector<ObjectiveOptions> all = {
+      {.ratio = "sequence", .aggregation = "luspo"},
+      {.ratio = "sequence_token", .aggregation = "grpo"},
+      {.surrogate = "cispo"},
+      {.surrogate = "sapo", .aggregation = "grpo"},
+      {.surrogate = "gmpo", .aggregation = "grpo", .clip_low = .4, .clip_high = .4},
+      {.surrogate = "dppo_tv"},
+      {.surrogate = "vespo"},
+      {.kl_weight = .2, .kl_times_ratio = true},
+      {.entropy_weight = .1},
+      {.importance = "sequence", .importance_cap = 20},
+      {.aggregation = "grpo", .importance = "token", .importance_mode = "mask", .importance_cap = .7},
+      {.off_policy_threshold = .4},
+      {.aggregation = "grpo", .top_entropy = .5},
+      {.aggregation = "dr_grpo", .entropy_weight = .1, .importance = "token", .top_entropy = .6}};
+  for (const ObjectiveOptions& options : all) {
+    INFO(make_policy_gradient(options)->name() << " mask " << make_policy_gradient(options)->needs().token_mask);
+    const Outcome whole = update(dir.path(), rows, advantage, straight, 1000, options, 2);
+    check_close(update(dir.path(), rows, advantage, straight, 30, options, 2), whole, 1e-10);
+    check_close(update(dir.path(), rows, advantage, mixed, 1, options, 2), whole, 1e-10);
+  }
+}
+
+TEST_CASE("tokens that are masked are gone from the normalisers") {
+  TempDir dir;
+  write_tiny_model_files(dir.path());
+  const Rows rows = make_rows({3, 9, 2, 7}, 4, 6);
+  const std::vector<double> advantage = {.5, -.25, 0, .75};  // the row of zero advantage is looked at, too
+  const Outcome half = update(dir.path(), rows, advantage, {0, 1, 2, 3}, 1000, {.top_entropy = .5});
+  CHECK(half.metrics.at("policy/counted_tokens") == Approx(.5).margin(.03));
+  // On-policy the loss is -sum of A over the counted tokens / their number: never beyond the largest |A|.
+  CHECK(std::abs(half.metrics.at("loss")) < .75);
+  // The sampler's -5 is above the policy's ln 1/259, so every row that is pushed down goes: nothing is left to learn
+  // from.
+  const Outcome none = update(dir.path(), rows, {-.5, -.25, 0, -.75}, {0, 1, 2, 3}, 1000,
+                              {.off_policy_threshold = .01});
+  CHECK(none.metrics.at("optim/updates") == 0);
+  CHECK(half.metrics.at("optim/updates") == 1);
+}
+
+TEST_CASE("a row whose tokens have one advantage is a row with that advantage") {
+  TempDir dir;
+  write_tiny_model_files(dir.path());
+  const Rows rows = make_rows({3, 9, 2, 7}, 4, 6);
+  const std::vector<double> advantage = {.5, -.25, 0, .75};
+  std::vector<std::vector<double>> tokens;
+  for (size_t r = 0; r < 4; ++r) tokens.emplace_back(rows.completions[r].size(), advantage[r]);
+  const Outcome by_row = update(dir.path(), rows, advantage, {0, 1, 2, 3}, 1000, {});
+  check_close(update(dir.path(), rows, {9, 9, 9, 9}, {0, 1, 2, 3}, 1000, {}, 1, tokens), by_row, 1e-12);
+  CHECK(by_row.metrics.at("policy/trained_tokens") == 3 + 9 + 7);
+  // Different ones add up token by token: the gradient is linear in them.
+  auto first = tokens, second = tokens;
+  for (size_t t = 0; t < 9; ++t) (t < 4 ? second : first)[1][t] = 0;
+  for (auto* part : {&first, &second})
+    for (size_t r : {0u, 3u}) std::fill((*part)[r].begin(), (*part)[r].end(), part == &first ? advantage[r] : 0.0);
+  const Outcome a = update(dir.path(), rows, advantage, {0, 1, 2, 3}, 1000, {}, 1, first);
+  const Outcome b = update(dir.path(), rows, advantage, {0, 1, 2, 3}, 1000, {}, 1, second);
+  for (size_t i = 0; i < a.gradients.size(); ++i)
+    CHECK((a.gradients[i].second + b.gradients[i].second - by_row.gradients[i].second).abs().max().item<double>() <
+          1e-12);
 }

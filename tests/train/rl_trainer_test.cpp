@@ -66,17 +66,21 @@ RlOptions small_options() {
 // A trainer with a policy of its own in a shared world.
 struct Run {
   std::unique_ptr<TransformerPolicy> policy;
+  std::unique_ptr<Policy> reference;
   std::unique_ptr<RolloutEngine> engine;
-  std::unique_ptr<Objective> objective = make_policy_gradient({});
+  std::unique_ptr<Objective> objective;
   AdamW optimizer;
   RlTrainer trainer;
 
-  Run(World& world, uint64_t seed, const RlOptions& options, at::ScalarType dtype = at::kFloat)
+  Run(World& world, uint64_t seed, const RlOptions& options, at::ScalarType dtype = at::kFloat,
+      const ObjectiveOptions& objective_options = {})
       : policy(tiny_policy(world.dir.path(), seed, at::kCPU, dtype)),
+        reference(tiny_policy(world.dir.path(), 100, at::kCPU, dtype)->frozen_copy()),
         engine(make_local_engine(*policy, world.tokenizer)),
+        objective(make_policy_gradient(objective_options)),
         optimizer(policy->named_parameters(), optimizer_options()),
         trainer({*policy, *engine, world.tokenizer, world.examples, world.format, *world.matcher, world.rewards,
-                 *world.advantage, *objective, optimizer},
+                 *world.advantage, *objective, optimizer, reference.get()},
                 options) {}
   static OptimizerOptions optimizer_options() {
     OptimizerOptions options;
@@ -249,6 +253,162 @@ TEST_CASE("k steps, stop, resume, N - k steps equal N steps bit for bit") {
     check_equal(copy_of(*straight.policy), copy_of(*resumed.policy));
     check_equal(straight.optimizer.state(), resumed.optimizer.state());
   }
+}
+
+TEST_CASE("controllers resume bit for bit") {
+  World world;
+  ObjectiveOptions objective;
+  objective.kl_weight = .1, objective.kl_target = .02, objective.kl_horizon = 20;
+  objective.entropy_weight = .01, objective.entropy_target = 6;  // above ln 259: always paid
+  Run straight(world, 1, small_options(), at::kFloat, objective);
+  MetricMap before;
+  for (int i = 0; i < 2; ++i) before = straight.trainer.step().metrics;
+  CHECK(before.at("objective/kl_weight") != .1);
+  CHECK(before.at("objective/entropy_weight") == Approx(.015));
+  const TrainState state = clone(straight.trainer.state());
+  const MetricMap expected = timeless(straight.trainer.step().metrics);
+  Run resumed(world, 77, small_options(), at::kFloat, objective);
+  resumed.trainer.restore(state);
+  CHECK(timeless(resumed.trainer.step().metrics) == expected);
+}
+
+TEST_CASE("a KL in the reward is taken off before credit") {
+  World world;
+  Run plain(world, 1, small_options()),
+      paid(world, 1, small_options(), at::kFloat, {.kl_weight = .5, .kl = "k1", .kl_in = "reward"});
+  const MetricMap without = plain.trainer.step().metrics, with = paid.trainer.step().metrics;
+  // The same completions: their reward is less by beta x KL a row.
+  CHECK(with.at("reward/total/mean") ==
+        Approx(without.at("reward/total/mean") - .5 * with.at("policy/kl_ref") * with.at("rollout/tokens") / 8)
+            .margin(1e-5));
+  CHECK(with.at("policy/kl_ref") != 0.0);
+  CHECK(with.at("objective/kl_weight") == .5);
+}
+
+TEST_CASE("prompts whose rewards are all equal are replaced, up to a bound") {
+  World world;
+  RlOptions options = small_options();
+  options.max_refills = 3;
+  // Nothing differs: every round draws two fresh prompts, and the last ones stay.
+  world.rewards = {};
+  world.rewards.add(std::make_unique<Constant>());
+  Run equal(world, 1, options);
+  MetricMap metrics = equal.trainer.step().metrics;
+  CHECK(metrics.at("rollout/refills") == 3);
+  CHECK(metrics.at("rollout/prompts_drawn") == 8);
+  CHECK(metrics.at("advantage/equal_groups") == 1);
+  CHECK(equal.trainer.state().data_position == 8);
+  int64_t rows = 0;
+  equal.trainer.visit_rows([&](const RowRecord&) { ++rows; });
+  CHECK(rows == 8);
+
+  // Only prompts "x" and "yy" have rewards that differ: groups of them are kept, others give way.
+  World picky;
+  class Picky final : public Reward {
+   public:
+    std::string name() const override { return "picky"; }
+    RewardOutput score(const RewardInput& input) const override {
+      std::vector<float> values;
+      for (size_t b = 0; b < input.examples.size(); ++b) {
+        const std::string& id = input.examples[b]->id;
+        values.push_back(id == "ex-x" || id == "ex-yy" ? static_cast<float>(b % 4) : 1.f);
+      }
+      return {.row = at::tensor(values, at::kFloat)};
+    }
+  };
+  picky.rewards = {};
+  picky.rewards.add(std::make_unique<Picky>());
+  options.max_refills = 20;
+  Run run(picky, 1, options);
+  metrics = run.trainer.step().metrics;
+  CHECK(metrics.at("advantage/equal_groups") == 0);
+  CHECK(metrics.at("rollout/prompts_drawn") > 2);
+  run.trainer.visit_rows([&](const RowRecord& row) {
+    CHECK((row.example->id == "ex-x" || row.example->id == "ex-yy"));
+    CHECK(row.advantage == Approx(row.total - 1.5));
+  });
+}
+
+TEST_CASE("truncated rows do not count when masked") {
+  World world;
+  Run run(world, 1, small_options(), at::kFloat, {.mask_truncated = true});
+  const MetricMap metrics = run.trainer.step().metrics;
+  double kept = 0;
+  run.trainer.visit_rows([&](const RowRecord& row) {
+    if (row.completion->finish == FinishReason::kStop && row.advantage != 0) kept += row.completion->ids.size();
+  });
+  CHECK(metrics.at("policy/trained_tokens") == kept);
+  CHECK(metrics.at("rollout/truncated") > 0);
+}
+
+TEST_CASE("ReMax compares with the greedy completion") {
+  World world;
+  world.advantage = builtin_advantages().make("remax");
+  Run run(world, 1, small_options());
+  run.trainer.step();
+  // Rows of one prompt share a baseline, and it is the reward of some completion: a share of at most 6 bytes.
+  std::map<std::string, double> baseline;
+  run.trainer.visit_rows([&](const RowRecord& row) {
+    const double b = row.total - row.advantage;
+    if (!baseline.emplace(row.example->id, b).second) CHECK(baseline.at(row.example->id) == Approx(b).margin(1e-6));
+    CHECK(b >= -1e-6);
+    CHECK(b <= 1 + 1e-6);
+  });
+  CHECK(baseline.size() == 2);
+}
+
+namespace {
+
+// Each answer is worth the share of early letters in it.
+class AnswerLetters final : public Reward {
+ public:
+  std::string name() const override { return "answer_letters"; }
+  RewardOutput score(const RewardInput& input) const override {
+    return {.row = score_subset(input, at::ones_like(input.answers.present))};
+  }
+  Tensor score_subset(const RewardInput& input, const Tensor& keep) const override {
+    std::vector<float> values;
+    for (int64_t b = 0; b < input.answers.rows; ++b) {
+      float sum = 0;
+      const auto& answers = input.answers.sets[static_cast<size_t>(b)].answers;
+      for (size_t k = 0; k < answers.size(); ++k) {
+        float good = 0;
+        for (char c : answers[k].text) good += (c >= 'a' && c <= 'm') || (c >= 'A' && c <= 'M') ? 1 : 0;
+        if (!answers[k].text.empty() && keep[b][static_cast<int64_t>(k)].item<bool>())
+          sum += good / static_cast<float>(answers[k].text.size());
+      }
+      values.push_back(sum);
+    }
+    return at::tensor(values, at::kFloat);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("credit for single answers reaches the update, and learns") {
+  World world;
+  world.rewards = {};
+  world.rewards.add(std::make_unique<AnswerLetters>());
+  world.advantage = builtin_advantages().make("set_credit");
+  RlOptions options = small_options();
+  options.steps = 40, options.samples_per_prompt = 16;
+  Run run(world, 1, options);
+  const MetricMap first = run.trainer.step().metrics;
+  CHECK(first.at("advantage/abs_mean") > 0);
+  double last = 0;
+  while (!run.trainer.done()) last = run.trainer.step().metrics.at("reward/total/mean");
+  CHECK(first.at("reward/total/mean") < .3);
+  CHECK(last > .8);
+  // An objective that clips whole rows cannot take it.
+  CHECK_THROWS_WITH(Run(world, 1, options, at::kFloat, {.ratio = "sequence"}),
+                    Catch::Contains("set_credit") && Catch::Contains("sequence_token"));
+  CHECK_THROWS_WITH(Run(world, 1, options, at::kFloat, {.surrogate = "gmpo"}), Catch::Contains("gmpo"));
+  CHECK_NOTHROW(Run(world, 1, options, at::kFloat, {.ratio = "sequence_token"}));
+  // Without a reward for parts there is nothing to credit.
+  World whole;
+  whole.advantage = builtin_advantages().make("set_credit");
+  Run lost(whole, 1, small_options());
+  CHECK_THROWS_WITH(lost.trainer.step(), Catch::Contains("no reward judges a part of a set"));
 }
 
 TEST_CASE("a state that does not fit is refused by name") {
