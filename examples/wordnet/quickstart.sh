@@ -34,7 +34,7 @@ evaluate 1-base "base model" "$base" --num-answers 3 --samples 1
 say "2/6 multi-response fine-tuning (teaches the format)"
 train sft.yaml "$out/sft" --set model="$base"
 say "3/6 fine-tuned model on held-out categories"
-evaluate 2-sft "after fine-tuning" "$out/sft/model" --num-answers 3,1,2,4,5 --samples 2
+evaluate 2-sft "after fine-tuning" "$out/sft/model" --num-answers 3,1,5 --samples 2
 evaluate 3-sft-independent "fine-tuned, 3 single answers" "$out/sft/model" --mode independent --num-answers 3 --samples 2
 say "4/6 multi-answer RL"
 train rl.yaml "$out/rl" --set model="$out/sft/model"
