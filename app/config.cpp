@@ -71,6 +71,8 @@ int config(const ConfigArgs& args) {
   LineWriter out(args.out);
   if (!args.check.empty()) {
     const RunConfig config = load_checked_config(args.check, args.overrides);
+    for (const std::string& warning : config_warnings(config))
+      fmt::print(stderr, "{}: warning: {}\n", args.check, warning);
     out.write(fmt::format("{}: good (task {}, {} steps)", args.check, config.task, config.steps));
   } else {
     std::string text = args.defaults ? commented_defaults() : key_list();

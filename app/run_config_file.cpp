@@ -53,4 +53,10 @@ RunConfig load_checked_config(const std::filesystem::path& file, const std::vect
   return config;
 }
 
+std::vector<std::string> config_warnings(const RunConfig& config) {
+  if (config.task != "rl") return {};
+  const int64_t k = make_answer_format(config.format)->single() ? 1 : config.num_answers;
+  return build_reward_stack(config.rewards, builtin_rewards()).warnings(k);
+}
+
 }  // namespace plural::app

@@ -13,4 +13,7 @@ namespace plural::app {
 
 RunConfig load_checked_config(const std::filesystem::path& file, const std::vector<std::string>& overrides);
 
+/// What may be meant but is probably not, as sentences: rewards that pay for what nobody wants.
+std::vector<std::string> config_warnings(const RunConfig& config);
+
 }  // namespace plural::app

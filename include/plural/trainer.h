@@ -97,6 +97,7 @@ class RlTrainer {
   void generate(LastStep& s) const;
   void parse(LastStep& s) const;
   void score(LastStep& s) const;
+  Tensor completion_entropy(const LastStep& s, int64_t samples_per_prompt) const;
   RewardInput reward_input(const LastStep& s, int64_t samples_per_prompt) const;
   void pay_kl(LastStep& s) const;
   Tensor score_greedy(const LastStep& s) const;

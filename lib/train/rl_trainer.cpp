@@ -7,6 +7,7 @@
 #include "lib/train/prompts.h"
 #include "lib/train/step_metrics.h"
 #include "lib/train/stopwatch.h"
+#include "lib/train/token_entropy.h"
 #include "lib/train/train_state.h"
 #include "plural/error.h"
 #include "plural/trainer.h"
@@ -20,6 +21,7 @@ struct RlTrainer::LastStep {
   RolloutBatch rollout;
   std::vector<std::string> texts;  // B
   AnswerBatch answers;
+  Tensor token_entropy;  // [B, T], where a reward asks for it
   RewardStack::Result rewards;
   AdvantageOutput advantage;
   int64_t drawn = 0;    // prompts, those that were replaced included
@@ -160,7 +162,17 @@ void RlTrainer::parse(LastStep& s) const {
 }
 
 void RlTrainer::score(LastStep& s) const {
+  s.token_entropy = completion_entropy(s, options_.samples_per_prompt);
   s.rewards = parts_.rewards.score(reward_input(s, options_.samples_per_prompt));
+}
+
+// [B, T] nats, or undefined where no reward asks for it.
+Tensor RlTrainer::completion_entropy(const LastStep& s, int64_t samples_per_prompt) const {
+  if (!parts_.rewards.needs_token_entropy()) return {};
+  std::vector<PackRow> rows;
+  for (size_t b = 0; b < s.rollout.rows.size(); ++b)
+    rows.push_back({s.prompts[b / static_cast<size_t>(samples_per_prompt)], s.rollout.rows[b].ids});
+  return token_entropy(parts_.policy, rows, options_.sampling.temperature, options_.max_batch_tokens);
 }
 
 RewardInput RlTrainer::reward_input(const LastStep& s, int64_t samples_per_prompt) const {
@@ -171,7 +183,8 @@ RewardInput RlTrainer::reward_input(const LastStep& s, int64_t samples_per_promp
           .step = step_,
           .steps = options_.steps,
           .max_new_tokens = options_.sampling.max_new_tokens,
-          .vocab_size = parts_.policy.vocab_size()};
+          .vocab_size = parts_.policy.vocab_size(),
+          .token_entropy = s.token_entropy};
 }
 
 // Takes beta x the KL of a row (k1, summed over its tokens) off what it is paid. The sampler's log-probs are the
@@ -208,7 +221,9 @@ Tensor RlTrainer::score_greedy(const LastStep& s) const {
     greedy.examples.push_back(s.examples[p * static_cast<size_t>(options_.samples_per_prompt)]);
     greedy.texts.push_back(greedy.rollout.rows[p].text);
   }
+  greedy.prompts = s.prompts;
   parse(greedy);
+  greedy.token_entropy = completion_entropy(greedy, 1);
   return parts_.rewards.score(reward_input(greedy, 1)).total;
 }
 

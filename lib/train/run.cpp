@@ -47,6 +47,10 @@ class Run {
     trainer_ = make_run_trainer(config_, *parts_);  // looks at each example, so that lengths can be taken
     const int64_t longest = check_prompt_lengths(config_, *parts_);
     say(describe_run(config_, *parts_, longest));
+    if (config_.task == "rl") {
+      const int64_t k = parts_->format->single() ? 1 : config_.num_answers;
+      for (const std::string& warning : parts_->rewards.warnings(k)) say(fmt::format("warning: {}\n", warning));
+    }
     if (longest + config_.sampling.max_new_tokens > parts_->policy->context_length() && config_.task == "rl") {
       say(
           fmt::format("note: the longest prompt ({} tokens) and max_new_tokens ({}) together pass "

@@ -307,6 +307,9 @@ class ConfigTest(CommandTest):
         required = [o for key in ("model", "output", "data.train") for o in ("--set", f"{key}=x")]
         self.check(plural("config", "--check", path, *required, "--set", "rewards=[coverage]"), 0)
         self.check(plural("config", "--check", path), 2, "model", "output", "train")
+        rewards = "rewards=[coverage, {name: brier, weight: %s}]"
+        self.assertNotIn("warning", plural("config", "--check", path, *required, "--set", rewards % 1).stderr)
+        self.check(plural("config", "--check", path, *required, "--set", rewards % 2), 0, "warning", "wrong on purpose")
 
 
 if __name__ == "__main__":

@@ -101,6 +101,14 @@ class RunTest(CommandTest):
         self.assertTrue(any(answer["correct"] for row in rows for answer in row["answers"]))
         self.assertNotEqual((run / "model" / "model.safetensors").read_bytes(), (self.model / "model.safetensors").read_bytes())
 
+    def test_a_reward_that_can_be_gamed_is_warned_of_and_token_entropies_are_there_when_asked_for(self):
+        text = RL.replace("- coverage", "- any_correct\n  - entropy").replace("steps: 8", "steps: 1")
+        self.check(plural("train", self.rl("gamed", text)), 0, "warning: this reward pays for answers that are wrong on purpose")
+        (line,) = metrics(self.dir / "gamed")
+        self.assertGreater(line["reward/entropy/mean"], 0)
+        shares = [line[f"reward/{name}/share"] for name in ("format", "any_correct", "entropy", "brier")]
+        self.assertAlmostEqual(sum(shares), 1)
+
     def test_kill_and_resume_is_the_same_run(self):
         self.check(plural("train", self.rl("whole")), 0)
         config = self.rl("killed")

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tests/rewards/reward_fixture.h"
+#include "tests/rewards/proper_score.h"
 
 using namespace plural::testing;
 
@@ -45,4 +45,23 @@ TEST_CASE("brier of a part of the set: slots left out cost nothing, the gates ju
   check_close(scored.subset("brier", {true, true, true}, options), {1 - (0.16 + 0.09 + 0.81) / 3, 0});
   check_close(scored.subset("brier", {false, true, false}, options), {1 - 0.49 / 3, 0});  // now the first hit
   check_close(scored.subset("brier", {false, false, false}, options), {1, 0});
+}
+
+TEST_CASE("brier is truthful") { check_truthful(ScoreGrid("brier", "{}")); }
+
+TEST_CASE("coverage and brier pay for deliberate misses exactly where the weights say so") {
+  // The slot reward lam z - (mu / K) (q - z)^2, here with K = 1: safe iff lam >= mu.
+  const auto threshold = [](double lam, double mu) {
+    ScoreGrid coverage("coverage", "{}"), brier("brier", "{}");
+    for (size_t i = 0; i < brier.right.size(); ++i) {
+      brier.right[i] = lam * coverage.right[i] + mu * brier.right[i];
+      brier.wrong[i] = lam * coverage.wrong[i] + mu * brier.wrong[i];
+    }
+    check_truthful(brier);
+    return refusal_threshold(brier);
+  };
+  CHECK(threshold(1, 1) == 0);
+  CHECK(threshold(0.5, 0.4) == 0);
+  CHECK(threshold(0.5, 1) == Approx(0.5));  // lam p - mu p (1 - p) >= 0 iff p >= 1 - lam / mu
+  CHECK(threshold(0, 1) == Approx(1));
 }

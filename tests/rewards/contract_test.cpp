@@ -18,6 +18,13 @@ const std::vector<std::string>& soup() {
   return rows;
 }
 
+/// Range of the rewards that do not run from 0 to 1.
+std::pair<double, double> range_of(const std::string& name) {
+  if (name == "repetition" || name == "soft_overlong") return {-1, 0};
+  if (name == "truthful_score") return {-1, 1};
+  return {0, 1};
+}
+
 void check_equal(const Tensor& a, const Tensor& b) {
   REQUIRE(a.defined() == b.defined());
   if (a.defined()) CHECK(at::equal(a, b));
@@ -27,7 +34,7 @@ void check_equal(const Tensor& a, const Tensor& b) {
 
 TEST_CASE("every reward: shapes, device, range, determinism, and rows that do not see each other") {
   const Registry<Reward> registry = builtin_rewards();
-  REQUIRE(registry.names().size() >= 12);
+  REQUIRE(registry.names().size() >= 20);
   for (const int64_t k : {1, 3, 7}) {
     const Scored all(animals(), soup(), k);
     for (const std::string& name : registry.names()) {
@@ -41,8 +48,9 @@ TEST_CASE("every reward: shapes, device, range, determinism, and rows that do no
       CHECK(out.row.device() == all.answers.confidence.device());
       CHECK(out.row.scalar_type() == at::kFloat);
       CHECK(at::isfinite(out.row).all().item<bool>());
-      CHECK(out.row.min().item<double>() >= -1e-6);
-      CHECK(out.row.max().item<double>() <= 1 + 1e-6);
+      CHECK(out.row.min().item<double>() >= range_of(name).first - 1e-6);
+      CHECK(out.row.max().item<double>() <= range_of(name).second + 1e-6);
+      if (out.valid.defined()) CHECK(out.valid.scalar_type() == at::kBool);
       if (out.per_answer.defined()) REQUIRE(out.per_answer.sizes() == at::IntArrayRef({rows, k}));
       const RewardOutput again = reward->score(all.input());
       check_equal(out.row, again.row);
@@ -97,6 +105,20 @@ TEST_CASE("every reward documents its options and refuses unknown ones") {
     CHECK_THROWS_AS(registry.make(name, parse_yaml("{no_such_option: 1}", "options")), InputError);
   }
   CHECK_THROWS_WITH(registry.make("covrage"), Catch::Contains("coverage"));
+}
+
+TEST_CASE("every reward: questions without gold answers and completions without answers are judged, not refused") {
+  for (const int64_t k : {1, 3}) {
+    const Scored scored({}, {"", "no tags here", write_set({{"cat", "0.5"}, {"dog", "0.5"}, {"owl", "0.5"}})}, k);
+    for (const std::string& name : builtin_rewards().names()) {
+      INFO(name << " k " << k);
+      const auto reward = builtin_rewards().make(name);
+      CHECK(at::isfinite(reward->score(scored.input()).row).all().item<bool>());
+      const Tensor part = reward->score_subset(scored.input(), at::zeros_like(scored.answers.present));
+      if (part.defined()) CHECK(at::isfinite(part).all().item<bool>());
+      for (const bool exclusive : {false, true}) CHECK(std::isfinite(reward->zero_confidence_margin(k, exclusive)));
+    }
+  }
 }
 
 TEST_CASE("rewards of an empty batch are empty") {

@@ -2,6 +2,7 @@
 // Completions in the compact format, scored by a bundled reward, on the device of the test.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
@@ -37,8 +38,25 @@ class Scored {
     for (const std::string& text : completions_) views.push_back({&example_, text, {}, k});
     examples_.assign(completions_.size(), &example_);
     answers = build_answer_batch(views, *make_answer_format(format), *make_matcher(matcher), nullptr, test_device());
+    // As if the first bytes were the tokens, with an entropy that the byte decides.
+    std::vector<int64_t> lengths;
+    token_entropy_ = at::full({answers.rows, kTokens}, 7.0, at::kFloat);  // past a row's end: must not count
+    for (size_t b = 0; b < completions_.size(); ++b) {
+      lengths.push_back(std::min<int64_t>(kTokens, static_cast<int64_t>(completions_[b].size())));
+      for (int64_t t = 0; t < lengths.back(); ++t)
+        token_entropy_[static_cast<int64_t>(b)][t] = 0.25 * (completions_[b][static_cast<size_t>(t)] & 15);
+    }
+    answers.length = at::tensor(lengths, at::kLong).to(test_device());
+    token_entropy_ = token_entropy_.to(test_device());
   }
-  RewardInput input() const { return {answers, examples_, completions_, 1, 0}; }
+  RewardInput input() const {
+    return {.answers = answers,
+            .examples = examples_,
+            .completions = completions_,
+            .max_new_tokens = kTokens,
+            .vocab_size = 256,
+            .token_entropy = token_entropy_};
+  }
   RewardOutput score(const std::string& name, const std::string& options = "{}") const {
     return builtin_rewards().make(name, parse_yaml(options, "options"))->score(input());
   }
@@ -61,6 +79,8 @@ class Scored {
   AnswerBatch answers;
 
  private:
+  static constexpr int64_t kTokens = 64;
+  Tensor token_entropy_;  // [B, kTokens]
   Example example_;
   std::vector<std::string> completions_;
   std::vector<const Example*> examples_;

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The cut of a batch: where it falls, and that it changes nothing (promise 3).
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "lib/train/micro_batches.h"
 #include "lib/train/policy_update.h"
+#include "lib/train/token_entropy.h"
 #include "tests/train/train_support.h"
 
 using namespace plural;
@@ -235,4 +237,33 @@ TEST_CASE("a row whose tokens have one advantage is a row with that advantage") 
   for (size_t i = 0; i < a.gradients.size(); ++i)
     CHECK((a.gradients[i].second + b.gradients[i].second - by_row.gradients[i].second).abs().max().item<double>() <
           1e-12);
+}
+
+TEST_CASE("token entropies are those of the whole vocabulary, each in its place however the rows are cut") {
+  TempDir dir;
+  write_tiny_model_files(dir.path());
+  const auto policy = tiny_policy(dir.path(), 3, at::kCPU, at::kDouble);
+  const Rows rows = make_rows({3, 0, 1, 5, 2, 4}, 2, 6);
+  const auto packed = rows.packed();
+  const double temperature = 0.7;
+  const Tensor entropy = token_entropy(*policy, packed, temperature, 1000);
+  REQUIRE(entropy.sizes() == at::IntArrayRef({6, 5}));
+  CHECK_FALSE(entropy.requires_grad());
+  for (const int64_t budget : {1, 9, 20})
+    CHECK(at::allclose(entropy, token_entropy(*policy, packed, temperature, budget), 0, 1e-6));
+  for (size_t r = 0; r < packed.size(); ++r) {
+    const std::vector<TokenId>& ids = rows.completions[r];
+    for (size_t t = 0; t < 5; ++t) {
+      double expected = 0;  // past the end
+      for (TokenId v = 0; t < ids.size() && v < kTinyVocab; ++v) {
+        std::vector<TokenId> other(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(t));
+        other.push_back(v);
+        const PackRow row{rows.prompts[r], other};
+        const double log_p = policy->evaluate(pack_rows({&row, 1}), {temperature, false}).log_prob[-1].item<double>();
+        expected -= std::exp(log_p) * log_p;
+      }
+      INFO("row " << r << " token " << t);
+      CHECK(entropy[static_cast<int64_t>(r)][static_cast<int64_t>(t)].item<double>() == Approx(expected).margin(1e-6));
+    }
+  }
 }

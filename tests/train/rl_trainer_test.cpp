@@ -6,6 +6,8 @@
 #include <set>
 
 #include "lib/train/policy_update.h"
+#include "lib/train/prompts.h"
+#include "lib/train/token_entropy.h"
 #include "plural/error.h"
 #include "tests/train/train_support.h"
 
@@ -50,6 +52,26 @@ class BrokenObjective final : public Objective {
   LossTerms loss(const ObjectiveInput& input) const override {
     return {input.log_prob.sum() * std::numeric_limits<double>::quiet_NaN(), {}};
   }
+};
+
+// Keeps what it was asked to judge.
+class Witness final : public Reward {
+ public:
+  struct Seen {
+    Tensor entropy, length;
+    int64_t step, steps, max_new_tokens, vocab_size;
+  };
+  explicit Witness(std::vector<Seen>* seen) : seen_(seen) {}
+  std::string name() const override { return "witness"; }
+  bool needs_token_entropy() const override { return true; }
+  RewardOutput score(const RewardInput& input) const override {
+    seen_->push_back(
+        {input.token_entropy, input.answers.length, input.step, input.steps, input.max_new_tokens, input.vocab_size});
+    return {.row = at::zeros({input.answers.rows}, input.answers.confidence.options())};
+  }
+
+ private:
+  std::vector<Seen>* seen_;
 };
 
 RlOptions small_options() {
@@ -214,6 +236,35 @@ TEST_CASE("rows of zero advantage cost no forward; a step without any changes no
   for (double a : {1.0, 0.0, -1.0, 0.0}) rows.push_back({{prompt, completion}, sampler, a});
   update_policy({counting, nullptr, *objective, optimizer}, rows, {.max_new_tokens = 2, .learning_rate = 1e-3});
   CHECK(counting.predictions == 4);
+}
+
+TEST_CASE("rewards are told where the run is, and get token entropies when they ask for them") {
+  World world;
+  std::vector<Witness::Seen> seen;
+  world.rewards = {};
+  world.rewards.add(std::make_unique<Witness>(&seen));  // the same for all rows, so the weights stay
+  RlOptions options = small_options();
+  options.sampling.temperature = 1.5;
+  Run run(world, 1, options);
+  run.trainer.step();
+  run.trainer.step();
+  REQUIRE(seen.size() == 2);
+  CHECK(seen[0].step == 0);
+  CHECK(seen[1].step == 1);
+  CHECK(seen[1].steps == 6);
+  CHECK(seen[1].max_new_tokens == 6);
+  CHECK(seen[1].vocab_size == 259);
+  int64_t b = 0;
+  run.trainer.visit_rows([&](const RowRecord& row) {
+    const auto prompt = prompt_ids(*row.example, world.format, options.num_answers, world.tokenizer);
+    const PackRow alone{prompt, row.completion->ids};
+    const auto length = static_cast<int64_t>(row.completion->ids.size());
+    CHECK(seen[1].length[b].item<int64_t>() == length);
+    const Tensor own = token_entropy(*run.policy, {&alone, 1}, 1.5, 1)[0];
+    CHECK(at::allclose(seen[1].entropy[b].narrow(0, 0, length), own, 0, 1e-5));
+    ++b;
+  });
+  CHECK(b == 8);
 }
 
 TEST_CASE("a step that is not finite is skipped, reported, and training goes on") {
