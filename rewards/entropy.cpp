@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <optional>
+
 #include "lib/core/format.h"
 #include "plural/error.h"
 #include "rewards/reward_support.h"

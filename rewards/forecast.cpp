@@ -48,11 +48,12 @@ Tensor ForecastReward::allowed(const AnswerBatch& answers) const {
 // [B, K]: (score - g(0)) / K of each slot that was asked for.
 Tensor ForecastReward::parts(const AnswerBatch& answers, const Tensor& allowed) const {
   const Tensor outcome = options_.duplicates == "wrong" ? answers.first_hit() : answers.correct();
-  const Tensor& q = answers.confidence;
+  const Tensor q = answers.confidence.to(at::kDouble);  // some scores are small differences
   const Tensor judged = answers.present.logical_and(answers.confidence_ok).logical_and(allowed.unsqueeze(1));
   Tensor score = at::where(outcome.gt(0), right(q), wrong(q));
   score = score.masked_fill(judged.logical_not(), value_at(1, false));  // silence is the worst forecast
-  return (score - value_at(0, false)) / rewards::asked_count(answers).unsqueeze(1) * rewards::asked(answers);
+  score = (score - value_at(0, false)) / rewards::asked_count(answers).unsqueeze(1) * rewards::asked(answers);
+  return score.to(answers.confidence.scalar_type());
 }
 
 // [B]: the value that the parts add up to; exactly the least one for a row that is not allowed.

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <string_view>
+#include <unordered_map>
 #include <unordered_set>
+#include <vector>
 
 #include "lib/core/format.h"
 #include "rewards/reward_support.h"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
 #include "lib/core/format.h"
-#include "plural/error.h"
 #include "rewards/reward_support.h"
 
 namespace plural {

@@ -18,6 +18,7 @@ Tensor token_entropy(Policy& policy, std::span<const PackRow> rows, double tempe
   const Tensor index = at::arange(width, entropy.options()).unsqueeze(0);
   for (const Span& run : cut_rows(rows, max_batch_tokens)) {
     const MicroBatch micro = pack_micro_batch(rows, run, policy.device());
+    if (micro.batch.predictions() == 0) continue;
     const PolicyOutput out = policy.evaluate(micro.batch, {.temperature = temperature, .entropy = true});
     // Predictions stand row by row, so they fill the places of each row's tokens in order.
     entropy.narrow(0, run.begin, run.end - run.begin)

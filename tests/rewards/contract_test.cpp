@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What every registered reward must keep, whatever it computes.
+#include <cmath>
+
 #include "tests/rewards/reward_fixture.h"
 
 using namespace plural;

@@ -40,7 +40,7 @@ TEST_CASE("entropy asks for token entropies and does not apply without them") {
   const Scored scored(animals(), {"cat"});
   CHECK(builtin_rewards().make("entropy")->needs_token_entropy());
   RewardInput input = scored.input();
-  input.token_entropy = {};
+  input.token_entropy = Tensor();
   CHECK_FALSE(builtin_rewards().make("entropy")->score(input).valid.item<bool>());
   RewardStack stack;
   CHECK_FALSE(stack.needs_token_entropy());

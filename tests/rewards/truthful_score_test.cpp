@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cmath>
+#include <functional>
 
 #include "tests/rewards/proper_score.h"
 
@@ -94,8 +95,9 @@ TEST_CASE("truthful_score knows which of its schemes pay for deliberate misses")
   CHECK(margin(scheme("log", 1)) == Approx(1 - std::log(202.0)));
   CHECK(margin(scheme("log", 1 / std::log(202.0))) == Approx(0).margin(1e-9));
   const PartSpec gameable{"truthful_score", parse_yaml("{scheme: brier, k: 2}", "run.yaml")};
+  const PartSpec safe{"truthful_score", parse_yaml("{}", "run.yaml")};
   CHECK(build_reward_stack({gameable}, builtin_rewards()).warnings(3).size() == 1);
-  CHECK(build_reward_stack({{"truthful_score", {}}}, builtin_rewards()).warnings(3).empty());
+  CHECK(build_reward_stack({safe}, builtin_rewards()).warnings(3).empty());
 }
 
 TEST_CASE("truthful_score of a set: the mean over K, silence is the worst forecast, gates take all") {

@@ -254,13 +254,20 @@ TEST_CASE("token entropies are those of the whole vocabulary, each in its place 
   for (size_t r = 0; r < packed.size(); ++r) {
     const std::vector<TokenId>& ids = rows.completions[r];
     for (size_t t = 0; t < 5; ++t) {
-      double expected = 0;  // past the end
-      for (TokenId v = 0; t < ids.size() && v < kTinyVocab; ++v) {
-        std::vector<TokenId> other(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(t));
-        other.push_back(v);
-        const PackRow row{rows.prompts[r], other};
-        const double log_p = policy->evaluate(pack_rows({&row, 1}), {temperature, false}).log_prob[-1].item<double>();
-        expected -= std::exp(log_p) * log_p;
+      double expected = 0;  // past the end; else over every token that could have stood there
+      if (t < ids.size()) {
+        const std::vector<TokenId> prefix(ids.begin(), ids.begin() + static_cast<int64_t>(t));
+        std::vector<std::vector<TokenId>> others(kTinyVocab, prefix);
+        std::vector<PackRow> variants;
+        for (size_t v = 0; v < others.size(); ++v) {
+          others[v].push_back(static_cast<TokenId>(v));
+          variants.push_back({rows.prompts[r], others[v]});
+        }
+        const Tensor log_p = policy->evaluate(pack_rows(variants), {temperature, false})
+                                 .log_prob.view({kTinyVocab, -1});
+        const Tensor last = log_p.select(1, -1);
+        CHECK(last.exp().sum().item<double>() == Approx(1));
+        expected = -(last.exp() * last).sum().item<double>();
       }
       INFO("row " << r << " token " << t);
       CHECK(entropy[static_cast<int64_t>(r)][static_cast<int64_t>(t)].item<double>() == Approx(expected).margin(1e-6));
