@@ -103,8 +103,8 @@ class RewardStack {
   ///
   /// A reward without parts judges the completion as a whole: its weighted row value is in every f(A_keep), so that
   /// differences hold none of it. Credit by differences adds it back: with whole = score_whole(input, result), the
-  /// reward-to-go of answer k is f(A) - f(A_{<k}) + whole. Gates (format, duplicates, sum of confidences) are verdicts
-  /// on the whole completion too: where one is closed, every subset is paid what the closed gate pays.
+  /// reward-to-go of answer k is f(all) - f(those before k) + whole. Gates (format, duplicates, sum of confidences) are
+  /// verdicts on the whole completion too: where one is closed, every subset is paid what the closed gate pays.
   Tensor score_subset(const RewardInput& input, const Result& result, const Tensor& keep) const;
   /// [B] float32: the part of result.total that comes from rewards without parts.
   Tensor score_whole(const RewardInput& input, const Result& result) const;
