@@ -219,6 +219,8 @@ std::map<std::string, Interval> set_metric_intervals(const AnswerBatch& answers,
 std::vector<Forecasts> set_forecasts(const AnswerBatch& answers);
 /// Scalars by name ("coverage", "coverage@2", "pass@1", "accuracy@rank1", ...), undefined ones as NaN.
 std::map<std::string, double> to_metric_map(const SetMetrics& metrics);
+/// The names of to_metric_map for sets of K answers, one completion a prompt.
+std::vector<std::string> set_metric_names(int64_t k);
 /// +1 when more of the metric of this name is better, -1 when less is, 0 when neither (counts, "mean_confidence").
 int better_direction(std::string_view metric);
 

@@ -544,6 +544,13 @@ std::map<std::string, double> to_metric_map(const SetMetrics& m) {
   return map;
 }
 
+std::vector<std::string> set_metric_names(int64_t k) {
+  PLURAL_CHECK(k >= 1, fmt::format("a set has at least 1 answer, got {}", k));
+  std::vector<std::string> names;
+  for (const auto& [name, value] : to_metric_map(measure({}, k))) names.push_back(name);
+  return names;
+}
+
 int better_direction(std::string_view metric) {
   for (const std::string_view counted :
        {"rows", "answers", "mean_confidence", "brier_uncertainty", "brier_within_bins"})
