@@ -7,6 +7,7 @@
 #include "app/commands.h"
 #include "app/line_io.h"
 #include "lib/core/format.h"
+#include "lib/eval/evaluation_json.h"
 #include "plural/error.h"
 #include "plural/evaluation.h"
 
@@ -129,30 +130,14 @@ std::vector<std::pair<std::string, double>> scalars(const Table& table, const Me
 }
 
 Json intervals(const std::vector<Row>& rows, const MetricsArgs& args) {
-  Json out = Json::object();
-  if (rows.empty() || args.bootstrap.replicates == 0) return out;
+  if (rows.empty() || args.bootstrap.replicates == 0) return Json::object();
   const auto statistics = [&](std::span<const int64_t> drawn) {
     Table table;
     for (const int64_t row : drawn) table.add(rows[static_cast<size_t>(row)]);
     const auto values = scalars(table, args);
     return std::map<std::string, double>(values.begin(), values.end());
   };
-  for (const auto& [name, interval] :
-       bootstrap_intervals(static_cast<int64_t>(rows.size()), statistics, args.bootstrap))
-    out[name] = {interval.low, interval.high};
-  return out;
-}
-
-Json by_group(const char* name, const Forecasts& points, const std::vector<std::string>& groups, int64_t bins) {
-  Json out = Json::array();
-  for (const GroupCalibration& group : calibration_by_group(points, groups, bins))
-    out.push_back({{name, group.group},
-                   {"count", group.count},
-                   {"accuracy", group.accuracy},
-                   {"mean_confidence", group.mean_confidence},
-                   {"brier", group.brier},
-                   {"ece", group.ece}});
-  return out;
+  return eval::to_json(bootstrap_intervals(static_cast<int64_t>(rows.size()), statistics, args.bootstrap));
 }
 
 /// The place in its set of each point, from 1.
@@ -169,17 +154,10 @@ Json summary(const std::vector<Row>& rows, const MetricsArgs& args) {
   Json out = {{"count", table.points.correct.size()}};
   for (const auto& [name, value] : scalars(table, args)) out[name] = value;
   out["intervals"] = intervals(rows, args);
-  out["by_slot"] = by_group("slot", table.points, slots(table.rows), args.bins);
-  if (!table.classes.empty()) out["by_class"] = by_group("class", table.classified, table.classes, args.bins);
-  out["bins"] = Json::array();
-  for (const ReliabilityBin& bin : reliability_table(table.points, args.bins)) {
-    out["bins"].push_back({{"low", bin.low},
-                           {"high", bin.high},
-                           {"count", bin.count},
-                           {"confidence", bin.mean_confidence},
-                           {"accuracy", bin.mean_correct},
-                           {"accuracy_interval", {bin.correct_interval.low, bin.correct_interval.high}}});
-  }
+  out["by_slot"] = eval::to_json("slot", calibration_by_group(table.points, slots(table.rows), args.bins));
+  if (!table.classes.empty())
+    out["by_class"] = eval::to_json("class", calibration_by_group(table.classified, table.classes, args.bins));
+  out["bins"] = eval::to_json(reliability_table(table.points, args.bins));
   return out;
 }
 
