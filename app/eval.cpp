@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// plural eval: a model on a data set -> metrics.json, samples.jsonl, report.html.
+// plural eval: a model, or completions that are there already, on data sets -> metrics.json, samples.jsonl,
+// report.html.
 #include <unistd.h>
 
+#include <algorithm>
+#include <map>
 #include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <tuple>
 
 #include "app/commands.h"
 #include "app/model_args.h"
@@ -13,6 +19,7 @@
 #include "lib/core/format.h"
 #include "lib/eval/evaluator.h"
 #include "lib/eval/report.h"
+#include "plural/checkpoint.h"
 #include "plural/error.h"
 
 namespace plural::app {
@@ -22,121 +29,340 @@ struct EvalArgs {
   ModelArgs model;
   ConfigFileArgs config;
   SamplingArgs sampling;
-  std::string data, out, title, format, matcher, mode = "set", baseline;
+  std::string out, title, format, matcher, mode = "set", confidence = "stated";
+  std::vector<std::string> data, baselines, stop;
   std::vector<int64_t> num_answers;
-  int64_t samples = 1, limit = 0;
+  bool force_answers = false, force_confidences = false;
+  std::optional<int64_t> samples;
+  int64_t limit = 0, bootstrap = 1000;
   uint64_t seed = 1;
 };
 
-/// Format, matcher, K and sampling: the configuration's, with what the command line says on top.
-RunConfig settings(const EvalArgs& args) {
+/// Everything that the command line and the configuration say together.
+struct Settings {
+  std::vector<std::string> data;
+  std::vector<int64_t> ks;
+  std::string format, matcher;
+  eval::AskOptions ask;
+};
+
+Settings settings(const EvalArgs& args) {
   RunConfig config;
-  if (!args.config.file.empty()) config = load_checked_config(args.config.file, args.config.overrides);
-  if (!args.format.empty()) config.format = args.format;
-  if (!args.matcher.empty()) config.matcher = args.matcher;
-  args.sampling.apply(config.sampling);
-  return config;
+  const bool has_file = !args.config.file.empty();
+  if (has_file) config = load_checked_config(args.config.file, args.config.overrides);
+  const EvaluationConfig& evaluation = config.evaluation;
+  Settings s;
+  s.data = args.data.empty() ? evaluation.data : args.data;
+  if (s.data.empty()) throw InputError("--data: expected a data set, or a --config with evaluation.data");
+  s.ks = args.num_answers;
+  if (s.ks.empty() && (has_file || !args.model.model.empty()))
+    s.ks = {evaluation.num_answers > 0 ? evaluation.num_answers : config.num_answers};
+  s.format = args.format.empty() ? config.format : args.format;
+  s.matcher = args.matcher.empty() ? config.matcher : args.matcher;
+  s.ask.samples_per_prompt = args.samples.value_or(evaluation.samples_per_prompt);
+  s.ask.force_answers = args.force_answers;
+  s.ask.force_confidences = args.force_confidences;
+  s.ask.seed = args.seed;
+  s.ask.sampling = evaluation.sampling;
+  args.sampling.apply(s.ask.sampling);
+  if (!args.stop.empty()) s.ask.sampling.stop = args.stop;
+  return s;
+}
+
+/// A way of getting answers: one line of the report's table.
+struct Way {
+  std::string name;   ///< of its folder
+  std::string title;  ///< "" = the plain way
+  eval::AskMode mode = eval::AskMode::kSet;
+  eval::ConfidenceSource confidence = eval::ConfidenceSource::kStated;
+  bool verbalised = false;
+};
+
+Way way_of(const std::string& name) {
+  using eval::AskMode;
+  using eval::ConfidenceSource;
+  if (name == "independent") return {name, "independent samples", AskMode::kIndependent, ConfidenceSource::kStated};
+  if (name == "sequential") return {name, "one at a time", AskMode::kSequential, ConfidenceSource::kStated};
+  if (name == "verbalised") return {name, "verbalised sampling", AskMode::kSet, ConfidenceSource::kStated, true};
+  if (name == "answer_probability") return {name, "answer probability", AskMode::kSet, ConfidenceSource::kProbability};
+  return {name, "", AskMode::kSet, ConfidenceSource::kStated};
+}
+
+/// The way that --mode and --confidence name, then the baselines.
+std::vector<Way> ways_of(const EvalArgs& args) {
+  std::vector<Way> ways = {way_of(args.mode)};
+  Way& main = ways.front();
+  main.title = "";
+  for (const auto source : {eval::ConfidenceSource::kMeanProbability, eval::ConfidenceSource::kProbability})
+    if (args.confidence == to_string(source)) main.confidence = source;
+  for (const std::string& name : args.baselines) ways.push_back(way_of(name));
+  return ways;
+}
+
+std::vector<Example> load_examples(const std::string& file, int64_t limit) {
+  std::vector<Example> examples = load_dataset(file);
+  if (examples.empty()) throw InputError(fmt::format("--data {}: holds no examples", file));
+  if (limit > 0 && limit < static_cast<int64_t>(examples.size())) examples.resize(static_cast<size_t>(limit));
+  return examples;
 }
 
 /// Prompts must fit before hours of work start.
-void check_lengths(const eval::EvaluatorParts& parts, const std::string& file, int64_t k, int64_t context) {
+void check_lengths(const eval::AskParts& parts, const std::string& file, int64_t k) {
   for (const Example& example : parts.examples) {
     const auto size = static_cast<int64_t>(eval::evaluation_prompt(parts, example, k).size());
-    if (size >= context) {
+    if (size >= parts.context_length) {
       throw InputError(
           fmt::format("{}: example '{}' has {} prompt tokens, the model's context is {}; shorten or remove it", file,
-                      example.id, size, context));
+                      example.id, size, parts.context_length));
     }
   }
 }
 
-int evaluate(const EvalArgs& args) {
-  const RunConfig config = settings(args);
-  const std::vector<int64_t> ks = args.num_answers.empty() ? std::vector<int64_t>{config.num_answers}
-                                                           : args.num_answers;
-  const auto format = make_answer_format(config.format);
-  const auto matcher = make_matcher(config.matcher);
-  std::vector<Example> examples = load_dataset(args.data);
-  if (examples.empty()) throw InputError(fmt::format("--data {}: holds no examples", args.data));
-  if (args.limit > 0 && args.limit < static_cast<int64_t>(examples.size()))
-    examples.resize(static_cast<size_t>(args.limit));
-  LoadedModel model = load_model(args.model);
-  auto engine = make_local_engine(*model.policy, model.tokenizer);
-  engine->set_progress([](int64_t, int64_t, int64_t) { return !stop_token().stop_requested(); });
-  const eval::EvaluatorParts parts{*engine, model.tokenizer, examples, *format, *matcher};
-  check_lengths(parts, args.data, *std::max_element(ks.begin(), ks.end()), model.policy->context_length());
-  plural::detail::make_folders(args.out);  // a folder that cannot be written is found before hours of work, not after
+/// Where the sets of one data file come from.
+class SetSource {
+ public:
+  virtual ~SetSource() = default;
+  virtual std::vector<eval::SampledSet> sets(const Way& way, int64_t k) = 0;
+};
 
-  const auto run = [&](bool independent, const std::string& out, const std::string& title) {
-    eval::EvaluatorOptions options;
-    options.samples_per_prompt = args.samples;
-    options.independent = independent;
-    options.sampling = config.sampling;
-    options.seed = args.seed;
-    const bool terminal = ::isatty(STDERR_FILENO) != 0;
-    std::vector<eval::Evaluation> evaluations;
-    for (const int64_t k : ks) {
+class SampledSource final : public SetSource {
+ public:
+  SampledSource(LoadedModel& model, RolloutEngine& engine, const Settings& settings, std::span<const Example> examples)
+      : model_(model), engine_(engine), settings_(settings), examples_(examples) {}
+
+  eval::AskParts parts(const AnswerFormat& format) const {
+    return {engine_, model_.tokenizer, examples_, format, model_.policy->context_length()};
+  }
+
+  std::vector<eval::SampledSet> sets(const Way& way, int64_t k) override {
+    // Ways that differ only in what they take as confidence share their completions.
+    const auto [it, is_new] = drawn_.try_emplace({way.mode, way.verbalised, k});
+    if (is_new) {
+      eval::AskOptions options = settings_.ask;
+      options.mode = way.mode;
       options.num_answers = k;
-      options.progress = [&](int64_t done, int64_t all) {
-        if (terminal)
-          fmt::print(stderr, "\r\x1b[Keval{}  K {}  {}/{} prompts{}", independent ? " (independent)" : "", k, done, all,
+      if (::isatty(STDERR_FILENO) != 0)
+        options.progress = [&](int64_t done, int64_t all) {
+          fmt::print(stderr, "\r\x1b[Keval ({})  K {}  {}/{} prompts{}", way.name, k, done, all,
                      done == all ? "\n" : "");
-      };
-      evaluations.push_back(eval::evaluate_answers(parts, options));
-      const MetricMap& m = evaluations.back().metrics;
-      const auto value = [&](const char* name) { return m.contains(name) ? m.at(name) : 0.0; };
-      fmt::print(stderr, "{}K {}: format {:.3f}  coverage {:.3f}  unique {:.3f}  Brier {:.3f}  ECE {:.3f}\n",
-                 title.empty() ? "" : title + "  ", k, value("format_rate"), value("coverage"), value("unique"),
-                 value("brier"), value("ece"));
+        };
+      const auto format = make_answer_format(way.verbalised ? "verbalised" : settings_.format);
+      it->second = eval::sample_sets(parts(*format), options);
     }
-    eval::write_evaluation(
-        out, evaluations, options,
-        {title, args.model.model, args.data, config.format, config.matcher, static_cast<int64_t>(examples.size())});
-  };
+    return it->second;
+  }
+
+ private:
+  LoadedModel& model_;
+  RolloutEngine& engine_;
+  const Settings& settings_;
+  std::span<const Example> examples_;
+  std::map<std::tuple<eval::AskMode, bool, int64_t>, std::vector<eval::SampledSet>> drawn_;
+};
+
+class StoredSource final : public SetSource {
+ public:
+  StoredSource(const std::string& format, std::span<const Example> examples)
+      : format_(make_answer_format(format)), examples_(examples) {}
+  std::vector<eval::SampledSet> sets(const Way&, int64_t k) override {
+    auto sets = eval::read_sets(examples_, *format_, k);
+    if (sets.empty())
+      throw InputError(fmt::format("--num-answers {}: no line has completions that were asked for so many answers", k));
+    return sets;
+  }
+
+ private:
+  std::unique_ptr<AnswerFormat> format_;
+  std::span<const Example> examples_;
+};
+
+void print_line(const std::string& title, const eval::Evaluation& evaluation) {
+  const auto value = [&](const char* name) { return evaluation.metrics.at(name); };
+  fmt::print(stderr, "{}K {}: format {:.3f}  coverage {:.3f}  unique {:.3f}  Brier {:.3f}  ECE {:.3f}\n",
+             title.empty() ? "" : title + "  ", evaluation.num_answers, value("format_rate"), value("coverage"),
+             value("unique"), value("brier"), value("ece"));
+}
+
+/// All ways on one data file.
+class DataEvaluation {
+ public:
+  DataEvaluation(const EvalArgs& args, const Settings& settings, const std::string& file, const std::string& name)
+      : args_(args), settings_(settings), file_(file), name_(name), matcher_(make_matcher(settings.matcher)) {}
+
+  void run(SetSource& source, const Way& way, const std::vector<int64_t>& ks, const std::filesystem::path& out) const {
+    std::string title = args_.title;
+    if (!way.title.empty()) title += (title.empty() ? "" : ", ") + way.title;
+    const std::string format_name = way.verbalised ? "verbalised" : settings_.format;
+    const auto format = make_answer_format(format_name);
+    BootstrapOptions bootstrap;
+    bootstrap.replicates = args_.bootstrap;
+    bootstrap.seed = args_.seed;
+    std::vector<eval::Evaluation> evaluations;
+    int64_t prompts = 0, samples = 0;
+    for (const int64_t k : ks) {
+      std::vector<eval::SampledSet> sets = source.sets(way, k);
+      eval::set_confidences(sets, way.confidence);
+      evaluations.push_back(eval::evaluate(sets, k, *format, *matcher_, bootstrap));
+      print_line(title, evaluations.back());
+      prompts = std::max(prompts, sets.back().prompt + 1);
+      for (const eval::SampledSet& set : sets) samples = std::max(samples, set.sample + 1);
+    }
+    eval::write_evaluation(out, evaluations,
+                           {.title = title,
+                            .mode = args_.model.model.empty() ? "stored" : std::string(to_string(way.mode)),
+                            .confidence = std::string(to_string(way.confidence)),
+                            .model = args_.model.model,
+                            .data = file_,
+                            .data_name = name_,
+                            .format = format_name,
+                            .matcher = settings_.matcher,
+                            .seed = args_.seed,
+                            .prompts = prompts,
+                            .samples_per_prompt = samples,
+                            .sampling = settings_.ask.sampling});
+  }
+
+ private:
+  const EvalArgs& args_;
+  const Settings& settings_;
+  std::string file_, name_;
+  std::unique_ptr<Matcher> matcher_;
+};
+
+/// The K that the lines of a file name, in order; the default when they name none.
+std::vector<int64_t> stored_ks(std::span<const Example> examples, int64_t otherwise) {
+  std::vector<int64_t> ks;
+  for (const Example& example : examples) {
+    const auto it = example.extra.find("num_answers");
+    const int64_t k = it == example.extra.end() ? 0 : std::atoll(it->second.c_str());
+    if (k >= 1 && std::find(ks.begin(), ks.end(), k) == ks.end()) ks.push_back(k);
+  }
+  return ks.empty() ? std::vector<int64_t>{otherwise} : ks;
+}
+
+void refuse_without_model(const EvalArgs& args) {
+  if (args.mode != "set" || args.confidence != "stated" || !args.baselines.empty() || args.force_answers ||
+      args.force_confidences)
+    throw InputError(
+        "--mode, --confidence, --baseline and --force-... ask a model: give --model, or leave them out to evaluate the "
+        "completions that the data holds");
+}
+
+int evaluate(const EvalArgs& args) {
+  const bool with_model = !args.model.model.empty();
+  if (!with_model) refuse_without_model(args);
+  const Settings s = settings(args);
+  make_answer_format(s.format);
+  make_matcher(s.matcher);
+  const std::vector<Way> ways = ways_of(args);
+  const std::vector<std::string> names = eval::data_set_names(s.data);
+  std::vector<std::vector<Example>> examples;
+  for (const std::string& file : s.data) examples.push_back(load_examples(file, args.limit));
+
+  std::optional<LoadedModel> model;
+  std::unique_ptr<RolloutEngine> engine;
+  if (with_model) {
+    model = load_model(args.model);
+    engine = make_local_engine(*model->policy, model->tokenizer);
+    engine->set_progress([](int64_t, int64_t, int64_t) { return !stop_token().stop_requested(); });
+    const int64_t most = *std::max_element(s.ks.begin(), s.ks.end());
+    for (size_t d = 0; d < s.data.size(); ++d)
+      for (const Way& way : ways)
+        check_lengths(SampledSource(*model, *engine, s, examples[d])
+                          .parts(*make_answer_format(way.verbalised ? "verbalised" : s.format)),
+                      s.data[d], most);
+  }
 
   const std::filesystem::path out = args.out;
-  run(args.mode == "independent", out, args.title);
-  if (args.baseline == "independent") {
-    run(true, out / "evals" / "independent",
-        args.title.empty() ? "independent samples" : args.title + ", independent samples");
+  plural::detail::make_folders(out);  // a folder that cannot be written is found before hours of work, not after
+  std::vector<std::string> order;     // of the folders in OUT/evals
+  for (size_t d = 0; d < s.data.size(); ++d) {
+    std::unique_ptr<SetSource> source;
+    if (with_model)
+      source = std::make_unique<SampledSource>(*model, *engine, s, examples[d]);
+    else
+      source = std::make_unique<StoredSource>(s.format, examples[d]);
+    const std::vector<int64_t> ks = s.ks.empty() ? stored_ks(examples[d], RunConfig{}.num_answers) : s.ks;
+    const DataEvaluation evaluation(args, s, s.data[d], names[d]);
+    for (size_t w = 0; w < ways.size(); ++w) {
+      if (d == 0 && w == 0) {
+        evaluation.run(*source, ways[w], ks, out);
+        continue;
+      }
+      order.push_back(s.data.size() > 1 ? names[d] + "-" + ways[w].name : ways[w].name);
+      evaluation.run(*source, ways[w], ks, out / "evals" / order.back());
+    }
   }
+  if (!order.empty()) write_file_atomic(out / "evals" / "order.json", nlohmann::json(order).dump() + "\n");
   const eval::Report report = eval::write_report(out);
   fmt::print(stderr, "plural: wrote {}\n", report.page.string());
   return 0;
+}
+
+void add_asking_options(CLI::App& command, EvalArgs* args) {
+  command
+      .add_option("--num-answers", args->num_answers,
+                  "K, answers asked for; several (3,1,2,4,5) give coverage by K, the first one "
+                  "is the main one")
+      ->delimiter(',')
+      ->check(num_answers_range());
+  add_format_option(command, &args->format);
+  add_matcher_option(command, &args->matcher);
+  command
+      .add_option(
+          "--mode", args->mode,
+          "set: one completion of K answers; independent: K completions of one answer each; sequential: the same "
+          "one after the other, each told the answers so far; verbalised: K responses with probabilities in one "
+          "completion")
+      ->check(CLI::IsMember({"set", "independent", "sequential", "verbalised"}))
+      ->capture_default_str();
+  command
+      .add_option(
+          "--confidence", args->confidence,
+          "what counts as confidence: stated; the mean_probability of the answer's tokens; or their product, the "
+          "probability of the answer")
+      ->check(CLI::IsMember({"stated", "mean_probability", "probability"}))
+      ->capture_default_str();
+  command
+      .add_option("--baseline", args->baselines,
+                  "also evaluate these baselines, into OUT/evals/NAME: independent, sequential, verbalised, "
+                  "answer_probability")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"independent", "sequential", "verbalised", "answer_probability"}));
+  command.add_flag("--force-answers", args->force_answers,
+                   "continue completions without any answer after \"Final answer:\"");
+  command.add_flag("--force-confidences", args->force_confidences,
+                   "ask for the confidences that completions left out, from 0 to 100");
 }
 
 }  // namespace
 
 void add_eval(CLI::App& app, int* exit_code) {
   auto args = std::make_shared<EvalArgs>();
-  CLI::App* command = app.add_subcommand("eval",
-                                         "Evaluates a model on a data set: metrics.json, samples.jsonl, report.html");
-  add_model_options(*command, &args->model);
-  command->add_option("--data,--in", args->data, "data set, JSON Lines")->required();
+  CLI::App* command = app.add_subcommand(
+      "eval",
+      "Evaluates a model, or without --model the completions that the data holds: metrics.json, samples.jsonl, "
+      "report.html");
+  add_model_options(*command, &args->model, /*required=*/false);
+  command->add_option("--data,--in", args->data,
+                      "data sets, JSON Lines; default: evaluation.data of the configuration");
   command->add_option("--out", args->out, "folder to write")->required();
-  add_config_options(*command, &args->config, "format, K, matcher and sampling");
+  add_config_options(*command, &args->config, "format, K, matcher and the section evaluation");
   command->add_option("--title", args->title, "name of this evaluation in reports");
-  command
-      ->add_option("--num-answers", args->num_answers,
-                   "K, answers asked for; several (3,1,2,4,5) give coverage by K, the first one "
-                   "is the main one")
-      ->delimiter(',')
-      ->check(num_answers_range());
-  add_format_option(*command, &args->format);
-  add_matcher_option(*command, &args->matcher);
-  command
-      ->add_option("--mode", args->mode,
-                   "set: one completion of K answers; independent: K completions of one answer each")
-      ->check(CLI::IsMember({"set", "independent"}))
-      ->capture_default_str();
-  command->add_option("--baseline", args->baseline, "also evaluate this baseline, into OUT/evals/independent")
-      ->check(CLI::IsMember({"independent"}));
-  add_samples_option(*command, &args->samples, "sets sampled for each prompt");
   command->add_option("--limit", args->limit, "use only the first examples; 0 = all")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  add_asking_options(*command, args.get());
+  command->add_option("-n,--samples", args->samples, "sets sampled for each prompt (default 1)")
+      ->check(CLI::Range(1, 100000));
   add_sampling_options(*command, &args->sampling);
+  command->add_option("--stop", args->stop, "string that ends a completion; may be repeated")
+      ->take_all()
+      ->allow_extra_args(false);
   add_seed_option(*command, &args->seed);
+  command->add_option("--bootstrap", args->bootstrap, "resamplings of the prompts for intervals; 0 = none")
+      ->check(CLI::Range(0, 1 << 20))
+      ->capture_default_str();
   command->callback([=] { *exit_code = evaluate(*args); });
 }
 

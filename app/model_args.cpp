@@ -6,9 +6,9 @@
 
 namespace plural::app {
 
-void add_model_options(CLI::App& command, ModelArgs* args) {
+void add_model_options(CLI::App& command, ModelArgs* args, bool required) {
   command.add_option("--model", args->model, "Hugging Face folder (config.json, model.safetensors, tokenizer.json)")
-      ->required();
+      ->required(required);
   command.add_option("--device", args->device, "cpu, cuda or cuda:N")->capture_default_str();
   command.add_option("--dtype", args->dtype, "precision of the weights")
       ->check(CLI::IsMember({"float32", "bfloat16"}))

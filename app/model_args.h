@@ -16,7 +16,7 @@ struct ModelArgs {
   std::string device = "cpu";
   std::string dtype = "float32";
 };
-void add_model_options(CLI::App& command, ModelArgs* args);
+void add_model_options(CLI::App& command, ModelArgs* args, bool required = true);
 
 at::ScalarType parse_dtype(const std::string& name);
 

@@ -46,10 +46,9 @@ std::optional<std::string> environment(std::string_view name) {
 
 RunConfig load_checked_config(const std::filesystem::path& file, const std::vector<std::string>& overrides) {
   RunConfig config = load_run_config(file, overrides, check_names);
-  for (std::string* path :
-       {&config.model, &config.reference, &config.output, &config.data.train, &config.evaluation.data}) {
-    *path = expand_path(*path, environment);
-  }
+  std::vector<std::string*> paths = {&config.model, &config.reference, &config.output, &config.data.train};
+  for (std::string& file : config.evaluation.data) paths.push_back(&file);
+  for (std::string* path : paths) *path = expand_path(*path, environment);
   return config;
 }
 

@@ -71,7 +71,8 @@ int score(const ScoreArgs& args) {
 
     const AnswerSet& set = batch.sets.front();
     Json answers = Json::array(), confidences = Json::array(), correct = Json::array(), parts = Json::object();
-    for (const Json& answer : eval::answers_record(completion, set, example, *matcher)) {
+    const std::string_view text = completion;
+    for (const Json& answer : eval::answers_record({&text, 1}, set, example, *matcher)) {
       answers.push_back(answer["text"]);
       confidences.push_back(answer["confidence"]);
       correct.push_back(answer["correct"]);

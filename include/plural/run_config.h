@@ -61,24 +61,28 @@ struct CheckpointConfig {
   }
 };
 
-/// Evaluation during training; off unless `data` and `every` are set.
+/// Evaluation during training, before the first step and then every so many; off unless `data` and `every` are set.
 struct EvaluationConfig {
-  std::string data;
+  std::vector<std::string> data;
   int64_t every = 0;
   int64_t limit = 0;
   int64_t samples_per_prompt = 1;
   int64_t num_answers = 0;
   SamplingOptions sampling;
+  std::string best;
 
   using config_struct = void;
   template <class V>
   void fields(V& v) {
-    v.field("data", data, any_value(), "held-out data, JSON Lines");
+    v.field("data", data, any_value(), "held-out data, JSON Lines; several files are several sets");
     v.field("every", every, at_least(0), "optimiser steps between evaluations; 0 = never");
     v.field("limit", limit, at_least(0), "use only the first examples; 0 = all");
     v.field("samples_per_prompt", samples_per_prompt, at_least(1), "completions for each held-out prompt");
     v.field("num_answers", num_answers, at_least(0), "K of the evaluation; 0 = as in training");
     v.field("sampling", sampling, any_value(), "how held-out completions are drawn");
+    v.field(
+        "best", best, any_value(),
+        "keep the model with the best value of this metric in best/, e.g. coverage; of the first set, or SET/coverage");
   }
 };
 

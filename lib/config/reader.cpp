@@ -211,6 +211,13 @@ template <class T>
 void ConfigReader::read_list(const char* name, std::vector<T>& value, const Constraint& constraint, const char* help) {
   const ConfigNode* node = take(name, constraint, help);
   if (!node) return;
+  if constexpr (std::is_same_v<T, std::string>) {
+    // One text is a list of one.
+    if (node->kind == Kind::kScalar && !node->scalar.empty()) {
+      value = {node->scalar};
+      return;
+    }
+  }
   if (node->kind != Kind::kList) return wrong(name, *node, "a list, e.g. [a, b]");
   std::vector<T> result;
   for (size_t i = 0; i < node->items.size(); ++i) {

@@ -53,6 +53,8 @@ void RunConfig::validate(ConfigReader& reader) {
                    fmt::format("{} steps of warm-up, but the run has {}", optimizer.warmup_steps, steps));
   if (evaluation.every > 0 && evaluation.data.empty())
     reader.problem("evaluation.every", "evaluation needs data: set evaluation.data, or every: 0");
+  if (!evaluation.best.empty() && evaluation.every == 0)
+    reader.problem("evaluation.best", "the best model is found by evaluations: set evaluation.every, or remove it");
 }
 
 RunConfig read_run_config(const ConfigNode& root, const RunConfigCheck& check) {

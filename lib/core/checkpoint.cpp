@@ -65,18 +65,6 @@ void retire(const fs::path& folder) {
   fs::remove_all(ignored ? folder : hidden, ignored);
 }
 
-// A checkpoint of the same step is swapped in one call, so that at every moment one of the two is there. The old
-// one then lies under the temporary name.
-void move_into_place(const fs::path& temporary, const fs::path& folder) {
-  if (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, folder.c_str(), RENAME_EXCHANGE) == 0) {
-    std::error_code ignored;
-    fs::remove_all(temporary, ignored);
-    return;
-  }
-  if (errno != ENOENT) retire(folder);  // a file system that cannot swap
-  if (::rename(temporary.c_str(), folder.c_str()) != 0) fail(folder, "rename the checkpoint into place", errno);
-}
-
 void remove_leftovers(const fs::path& checkpoints) {
   std::error_code error, ignored;
   std::vector<fs::path> dead;
@@ -134,6 +122,17 @@ TrainState read_checkpoint(const fs::path& folder) {
 
 }  // namespace
 
+// The old folder then lies under the temporary name.
+void detail::move_into_place(const fs::path& temporary, const fs::path& folder) {
+  if (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, folder.c_str(), RENAME_EXCHANGE) == 0) {
+    std::error_code ignored;
+    fs::remove_all(temporary, ignored);
+    return;
+  }
+  if (errno != ENOENT) retire(folder);  // a file system that cannot swap
+  if (::rename(temporary.c_str(), folder.c_str()) != 0) fail(folder, "rename it into place", errno);
+}
+
 void save_checkpoint(const fs::path& run_dir, const TrainState& state, int64_t keep) {
   PLURAL_CHECK(keep >= 1, "at least one checkpoint must be kept");
   PLURAL_CHECK(state.step >= 0, "steps are counted from 0");
@@ -156,7 +155,7 @@ void save_checkpoint(const fs::path& run_dir, const TrainState& state, int64_t k
     write(kParameters, state.parameters);
     write(kOptimizer, state.optimizer);
     write_file_atomic(temporary / "state.json", description.dump(2) + "\n");
-    move_into_place(temporary, checkpoints / name);
+    detail::move_into_place(temporary, checkpoints / name);
   } catch (...) {
     std::error_code ignored;
     fs::remove_all(temporary, ignored);

@@ -18,6 +18,10 @@ uint32_t crc32c_portable(const void* data, size_t size, uint32_t crc = 0);
 /// Flushes a folder's entries to disk; quietly does nothing where that is not supported.
 void sync_folder(const std::filesystem::path& folder);
 
+/// Gives a folder that was filled under another name its own. An older one is swapped out in one call, so that at every
+/// moment one of the two is there (on a file system that can swap). Throws SystemError naming the path.
+void move_into_place(const std::filesystem::path& temporary, const std::filesystem::path& folder);
+
 /// A file that appears under its name only when complete. Without commit() nothing is left behind.
 /// A path that exists and is no regular file (/dev/null, a pipe) is written straight, never replaced.
 /// Every failure throws SystemError naming the path.

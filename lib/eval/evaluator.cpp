@@ -7,135 +7,100 @@
 #include <charconv>
 
 #include "lib/core/format.h"
+#include "lib/eval/evaluation_json.h"
 #include "lib/eval/sample_record.h"
 #include "plural/checkpoint.h"
 #include "plural/error.h"
-#include "plural/evaluation.h"
 
 namespace plural::eval {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
-/// Prompts generated together: enough to keep the engine full, few enough for frequent progress.
-constexpr int64_t kPromptsAtOnce = 32;
+constexpr int64_t kFewestOfAnAnswer = 10;
+constexpr size_t kMostAnswersListed = 20;
 
-/// K single answers read as one set. A "completion" is the number of the set in `sets`; everything
-/// else is the format of the single answers.
-class CollectedFormat final : public AnswerFormat {
+/// Sets that were read already. A "completion" is the number of the set; everything else is the real format's.
+class ReadFormat final : public AnswerFormat {
  public:
-  CollectedFormat(const AnswerFormat& single, std::vector<AnswerSet> sets) : single_(single), sets_(std::move(sets)) {}
-  std::string name() const override { return single_.name(); }
-  bool has_confidences() const override { return single_.has_confidences(); }
-  std::string instruction(int64_t k) const override { return single_.instruction(k); }
-  std::string render(std::span<const StatedAnswer> answers) const override { return single_.render(answers); }
+  ReadFormat(const AnswerFormat& format, std::span<const SampledSet> sets) : format_(format), sets_(sets) {}
+  std::string name() const override { return format_.name(); }
+  bool has_confidences() const override { return format_.has_confidences(); }
+  std::string instruction(int64_t k) const override { return format_.instruction(k); }
+  std::string render(std::span<const StatedAnswer> answers) const override { return format_.render(answers); }
   AnswerSet parse(std::string_view text, int64_t) const override {
     size_t index = 0;
     std::from_chars(text.data(), text.data() + text.size(), index);
-    return sets_.at(index);
+    return sets_[index].answers;
   }
 
  private:
-  const AnswerFormat& single_;
-  std::vector<AnswerSet> sets_;
+  const AnswerFormat& format_;
+  std::span<const SampledSet> sets_;
 };
 
-/// The answers of K completions in order; a completion without an answer leaves an empty slot.
-AnswerSet collect(const AnswerFormat& format, std::span<const Completion> completions) {
-  AnswerSet all;
-  all.format_ok = all.extracted = all.paired = true;
-  for (const Completion& completion : completions) {
-    AnswerSet set = format.parse(completion.text, 1);
-    all.format_ok = all.format_ok && set.format_ok;
-    all.extracted = all.extracted && set.extracted;
-    all.paired = all.paired && set.paired;
-    if (all.problem.empty()) all.problem = set.problem;
-    all.answers.push_back(set.answers.empty() ? Answer{} : std::move(set.answers.front()));
-  }
-  return all;
-}
-
-/// The sets of some consecutive prompts, one entry for each row (prompt-major).
-struct Sets {
-  std::vector<const Example*> examples;
-  std::vector<std::vector<Completion>> completions;  ///< one, or K single ones
-};
-
-AnswerBatch read_sets(const EvaluatorParts& parts, const EvaluatorOptions& options, const Sets& sets) {
-  std::vector<CompletionView> views;
-  if (!options.independent) {
-    for (size_t row = 0; row < sets.examples.size(); ++row) {
-      const Completion& completion = sets.completions[row].front();
-      views.push_back({sets.examples[row], completion.text, completion.ids, options.num_answers});
-    }
-    return build_answer_batch(views, parts.format, parts.matcher, &parts.tokenizer);
-  }
-  std::vector<AnswerSet> collected;
+AnswerBatch batch_of(std::span<const SampledSet> sets, int64_t k, const AnswerFormat& format, const Matcher& matcher) {
   std::vector<std::string> names;
-  std::vector<std::vector<TokenId>> ids;
-  for (size_t row = 0; row < sets.examples.size(); ++row) {
-    collected.push_back(collect(parts.format, sets.completions[row]));
-    names.push_back(std::to_string(row));
-    ids.emplace_back();
-    for (const Completion& completion : sets.completions[row])
-      ids[row].insert(ids[row].end(), completion.ids.begin(), completion.ids.end());
-  }
-  const CollectedFormat format(parts.format, std::move(collected));
-  for (size_t row = 0; row < names.size(); ++row)
-    views.push_back({sets.examples[row], names[row], ids[row], options.num_answers});
-  return build_answer_batch(views, format, parts.matcher, &parts.tokenizer);
+  for (size_t row = 0; row < sets.size(); ++row) names.push_back(std::to_string(row));
+  std::vector<CompletionView> views;
+  for (size_t row = 0; row < sets.size(); ++row) views.push_back({sets[row].example, names[row], {}, k});
+  AnswerBatch batch = build_answer_batch(views, ReadFormat(format, sets), matcher, nullptr, at::kCPU, at::kDouble);
+  for (size_t row = 0; row < sets.size(); ++row) batch.length[static_cast<int64_t>(row)] = sets[row].tokens;
+  return batch;
 }
 
-Sets sample_sets(const EvaluatorParts& parts, const EvaluatorOptions& options) {
-  const int64_t asked = options.independent ? 1 : options.num_answers;
-  const int64_t pieces = options.independent ? options.num_answers : 1;  // completions of one set
-  SamplingOptions sampling = options.sampling;
-  sampling.samples_per_prompt = options.samples_per_prompt * pieces;
-  const auto count = static_cast<int64_t>(parts.examples.size());
-  Sets sets;
-  for (int64_t begin = 0; begin < count; begin += kPromptsAtOnce) {
-    if (options.progress) options.progress(begin, count);
-    std::vector<std::vector<TokenId>> prompts;
-    for (int64_t i = begin; i < std::min(count, begin + kPromptsAtOnce); ++i) {
-      prompts.push_back(evaluation_prompt(parts, parts.examples[static_cast<size_t>(i)], asked));
-    }
-    RolloutBatch batch = parts.engine.generate(
-        prompts, sampling, {options.seed, 0, static_cast<uint64_t>(begin * sampling.samples_per_prompt)});
-    for (size_t row = 0; row < batch.rows.size(); row += static_cast<size_t>(pieces)) {
-      const size_t example = static_cast<size_t>(begin) + row / static_cast<size_t>(sampling.samples_per_prompt);
-      sets.examples.push_back(&parts.examples[example]);
-      const auto first = std::make_move_iterator(batch.rows.begin() + static_cast<int64_t>(row));
-      sets.completions.emplace_back(first, first + pieces);
-    }
+/// [B, K] int64; undefined when not known.
+Tensor tokens_at(std::span<const SampledSet> sets, int64_t k) {
+  Tensor tokens = at::zeros({static_cast<int64_t>(sets.size()), k}, at::kLong);
+  auto value = tokens.accessor<int64_t, 2>();
+  for (size_t row = 0; row < sets.size(); ++row) {
+    if (sets[row].tokens_at.size() != sets[row].answers.answers.size()) return {};
+    for (size_t i = 0; i < sets[row].tokens_at.size(); ++i)
+      value[static_cast<int64_t>(row)][static_cast<int64_t>(i)] = sets[row].tokens_at[i];
   }
-  if (options.progress) options.progress(count, count);
-  return sets;
+  return tokens;
 }
 
-std::string sample_lines(const EvaluatorParts& parts, const EvaluatorOptions& options, const Sets& sets,
-                         const AnswerBatch& batch) {
+/// The points of brier and ece, labelled by the answers' normal forms and by the examples' sources.
+void group_points(std::span<const SampledSet> sets, const Matcher& matcher, Evaluation* evaluation) {
+  Forecasts points;
+  std::vector<std::string> answers, sources;
+  bool any_source = false;
+  for (const SampledSet& set : sets) {
+    any_source = any_source || !set.example->source.empty();
+    for (const Answer& answer : set.answers.answers) {
+      if (answer.answer_bytes.empty() || !(answer.confidence >= 0 && answer.confidence <= 1)) continue;
+      points.confidence.push_back(answer.confidence);
+      points.correct.push_back(matcher.match(answer, *set.example) >= 0 ? 1.0 : 0.0);
+      answers.push_back(answer.normal);
+      sources.push_back(set.example->source);
+    }
+  }
+  std::vector<GroupCalibration> by_answer = calibration_by_group(points, answers);
+  std::erase_if(by_answer, [](const GroupCalibration& group) { return group.count < kFewestOfAnAnswer; });
+  std::stable_sort(by_answer.begin(), by_answer.end(), [](const auto& a, const auto& b) { return a.count > b.count; });
+  by_answer.resize(std::min(by_answer.size(), kMostAnswersListed));
+  evaluation->by_answer = std::move(by_answer);
+  if (any_source) evaluation->by_source = calibration_by_group(points, sources);
+}
+
+std::string sample_lines(std::span<const SampledSet> sets, const Matcher& matcher) {
   std::string lines;
-  for (size_t row = 0; row < sets.examples.size(); ++row) {
-    Json record = sample_record(*sets.examples[row], sets.completions[row].front(), batch.sets[row], parts.matcher);
-    if (options.independent) {
-      record.erase("completion");
-      Json completions = Json::array();
-      size_t tokens = 0;
-      for (const Completion& completion : sets.completions[row]) {
-        completions.push_back(completion.text);
-        tokens += completion.ids.size();
-      }
-      record["completions"] = std::move(completions);
-      record["tokens"] = tokens;
-    }
-    record["num_answers"] = options.num_answers;
-    record["sample"] = static_cast<int64_t>(row) % options.samples_per_prompt;
+  for (const SampledSet& set : sets) {
+    Json record = sample_record(*set.example, set.completions, set.answers, matcher);
+    // With aliases and weights, so that the line can be evaluated again.
+    record["gold"] = Json::parse(to_json_line(*set.example)).value("gold", Json::array());
+    record["tokens"] = set.tokens > 0 ? Json(set.tokens) : Json();
+    record["num_answers"] = set.k;
+    record["sample"] = set.sample;
+    if (set.forced_answers > 0) record["forced_answers"] = set.forced_answers;
+    if (set.forced_confidences > 0) record["forced_confidences"] = set.forced_confidences;
     lines += json_line(record);
   }
   return lines;
 }
 
-Json metrics_json(const MetricMap& metrics) {
+Json to_json(const MetricMap& metrics) {
   Json json = Json::object();
   for (const auto& [name, value] : metrics) json[name] = value;  // NaN (undefined) becomes null
   return json;
@@ -143,38 +108,66 @@ Json metrics_json(const MetricMap& metrics) {
 
 }  // namespace
 
-std::vector<TokenId> evaluation_prompt(const EvaluatorParts& parts, const Example& example, int64_t k) {
-  return parts.tokenizer.encode_chat(render_prompt(example.prompt, parts.format, k));
+Evaluation evaluate(std::span<const SampledSet> sets, int64_t k, const AnswerFormat& format, const Matcher& matcher,
+                    const BootstrapOptions& bootstrap) {
+  const AnswerBatch batch = batch_of(sets, k, format, matcher);
+  std::vector<int64_t> prompts;
+  double answers = 0, forced_answers = 0, forced_confidences = 0;
+  for (const SampledSet& set : sets) {
+    prompts.push_back(set.prompt);
+    answers += static_cast<double>(set.answers.answers.size());
+    forced_answers += static_cast<double>(set.forced_answers);
+    forced_confidences += static_cast<double>(set.forced_confidences);
+  }
+  const SetMetrics measured = evaluate_sets(batch, prompts, tokens_at(sets, k));
+  Evaluation evaluation;
+  evaluation.num_answers = k;
+  evaluation.metrics = to_metric_map(measured);
+  evaluation.metrics["forced_answers"] = forced_answers / static_cast<double>(sets.size());
+  evaluation.metrics["forced_confidences"] = forced_confidences / answers;
+  if (bootstrap.replicates > 0) evaluation.intervals = set_metric_intervals(batch, prompts, bootstrap);
+  evaluation.bins = measured.reliability;
+  evaluation.curve = measured.curve;
+  group_points(sets, matcher, &evaluation);
+  evaluation.samples = sample_lines(sets, matcher);
+  return evaluation;
 }
 
 void write_evaluation(const std::filesystem::path& dir, const std::vector<Evaluation>& evaluations,
-                      const EvaluatorOptions& options, const EvaluationInfo& info) {
+                      const EvaluationInfo& info) {
   const Evaluation& main = evaluations.front();
-  Json bins = Json::array(), by_num_answers = Json::array();
+  Json by_num_answers = Json::array();
   std::string samples;
-  for (const ReliabilityBar& bin : main.bins) {
-    bins.push_back({{"low", bin.low},
-                    {"high", bin.high},
-                    {"count", bin.count},
-                    {"confidence", bin.confidence},
-                    {"accuracy", bin.accuracy}});
-  }
   for (const Evaluation& evaluation : evaluations) {
-    by_num_answers.push_back({{"num_answers", evaluation.num_answers}, {"metrics", metrics_json(evaluation.metrics)}});
+    by_num_answers.push_back({{"num_answers", evaluation.num_answers},
+                              {"metrics", to_json(evaluation.metrics)},
+                              {"intervals", to_json(evaluation.intervals)}});
     samples += evaluation.samples;
   }
   const Json json = {{"title", info.title},
-                     {"mode", options.independent ? "independent" : "set"},
+                     {"mode", info.mode},
+                     {"confidence", info.confidence},
                      {"model", info.model},
                      {"data", info.data},
+                     {"data_name", info.data_name},
                      {"format", info.format},
                      {"matcher", info.matcher},
-                     {"seed", options.seed},
+                     {"seed", info.seed},
+                     {"sampling",
+                      {{"temperature", info.sampling.temperature},
+                       {"top_k", info.sampling.top_k},
+                       {"top_p", info.sampling.top_p},
+                       {"min_p", info.sampling.min_p},
+                       {"max_new_tokens", info.sampling.max_new_tokens}}},
                      {"prompts", info.prompts},
-                     {"samples_per_prompt", options.samples_per_prompt},
+                     {"samples_per_prompt", info.samples_per_prompt},
                      {"num_answers", main.num_answers},
-                     {"metrics", metrics_json(main.metrics)},
-                     {"bins", std::move(bins)},
+                     {"metrics", to_json(main.metrics)},
+                     {"intervals", to_json(main.intervals)},
+                     {"bins", to_json(main.bins)},
+                     {"curve", to_json(main.curve)},
+                     {"by_answer", to_json("answer", main.by_answer)},
+                     {"by_source", to_json("source", main.by_source)},
                      {"by_num_answers", std::move(by_num_answers)}};
   std::error_code error;
   std::filesystem::create_directories(dir, error);
@@ -182,28 +175,6 @@ void write_evaluation(const std::filesystem::path& dir, const std::vector<Evalua
   write_file_atomic(dir / "samples.jsonl", samples);
   // Last: a folder with metrics.json is a complete evaluation.
   write_file_atomic(dir / "metrics.json", json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
-}
-
-Evaluation evaluate_answers(const EvaluatorParts& parts, const EvaluatorOptions& options) {
-  PLURAL_CHECK(options.num_answers >= 1 && options.samples_per_prompt >= 1,
-               "num_answers and samples_per_prompt are at least 1");
-  if (!options.independent && parts.format.single() && options.num_answers != 1) {
-    throw InputError(fmt::format("num_answers: format '{}' holds one answer, {} were asked for", parts.format.name(),
-                                 options.num_answers));
-  }
-  const Sets sets = sample_sets(parts, options);
-  const AnswerBatch batch = read_sets(parts, options, sets);
-  Evaluation evaluation;
-  evaluation.num_answers = options.num_answers;
-  const SetMetrics metrics = evaluate_sets(batch);
-  evaluation.metrics = to_metric_map(metrics);
-  evaluation.metrics["distinct_correct"] = metrics.coverage * static_cast<double>(options.num_answers);
-  for (const auto& bin : metrics.reliability) {
-    evaluation.bins.push_back(
-        {bin.low, bin.high, static_cast<double>(bin.count), bin.mean_confidence, bin.mean_correct});
-  }
-  evaluation.samples = sample_lines(parts, options, sets, batch);
-  return evaluation;
 }
 
 }  // namespace plural::eval

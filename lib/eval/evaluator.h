@@ -1,64 +1,46 @@
 // SPDX-License-Identifier: Apache-2.0
-// Evaluates a model: samples answer sets for a data set, parses and matches them, and measures.
+// Measures sets of answers and writes what `plural eval` leaves on disk.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
-#include <functional>
+#include <map>
 #include <span>
 #include <string>
 #include <vector>
 
-#include "lib/eval/svg_chart.h"
+#include "lib/eval/set_sampling.h"
 #include "plural/answers.h"
+#include "plural/evaluation.h"
 #include "plural/metrics.h"
-#include "plural/rollout.h"
 
 namespace plural::eval {
 
-struct EvaluatorOptions {
-  int64_t num_answers = 3;         ///< K
-  int64_t samples_per_prompt = 1;  ///< sets drawn for each prompt
-  /// Ask K times for one answer instead of once for K; the K single answers form the set and their
-  /// tokens add up.
-  bool independent = false;
-  SamplingOptions sampling;
-  uint64_t seed = 1;
-  /// Called now and then with (prompts done, all prompts). May be empty.
-  std::function<void(int64_t, int64_t)> progress;
-};
-
-/// What an evaluation works with; borrowed.
-struct EvaluatorParts {
-  RolloutEngine& engine;
-  const Tokenizer& tokenizer;
-  std::span<const Example> examples;
-  const AnswerFormat& format;
-  const Matcher& matcher;
-};
-
 struct Evaluation {
   int64_t num_answers = 0;
-  MetricMap metrics;  ///< the names of to_metric_map(SetMetrics), and "distinct_correct" (in one
-                      ///< set)
-  std::vector<ReliabilityBar> bins;
-  std::string samples;  ///< JSON Lines, one set a line (lib/eval/sample_record.h)
+  /// The names of to_metric_map(SetMetrics), "forced_answers" (a row) and "forced_confidences" (an answer).
+  MetricMap metrics;
+  std::map<std::string, Interval> intervals;  ///< of the metrics, by bootstrap over prompts
+  std::vector<ReliabilityBin> bins;
+  std::vector<CoveragePoint> curve;
+  std::vector<GroupCalibration> by_answer;  ///< answers stated at least 10 times, the most frequent first, at most 20
+  std::vector<GroupCalibration> by_source;  ///< by the examples' source, when they have one
+  std::string samples;                      ///< JSON Lines, one set a line (lib/eval/sample_record.h)
 };
 
-/// The prompt of an example asking for k answers, as ids.
-std::vector<TokenId> evaluation_prompt(const EvaluatorParts& parts, const Example& example, int64_t k);
+/// All sets were asked for k answers. No replicates, no intervals.
+Evaluation evaluate(std::span<const SampledSet> sets, int64_t k, const AnswerFormat& format, const Matcher& matcher,
+                    const BootstrapOptions& bootstrap = {.replicates = 0});
 
-/// Deterministic given the seed: row r of the whole evaluation draws from (seed, 0, r).
-Evaluation evaluate_answers(const EvaluatorParts& parts, const EvaluatorOptions& options);
-
-/// What `dir`/metrics.json says beside the numbers.
+/// What metrics.json says beside the numbers.
 struct EvaluationInfo {
-  std::string title, model, data, format, matcher;
-  int64_t prompts = 0;
+  std::string title, mode, confidence, model, data, data_name, format, matcher;
+  uint64_t seed = 1;
+  int64_t prompts = 0, samples_per_prompt = 1;
+  SamplingOptions sampling;
 };
-/// Writes metrics.json and samples.jsonl of evaluations of one model with several K, the main one
-/// first.
+/// Writes metrics.json and samples.jsonl of evaluations of one model with several K, the main one first.
 void write_evaluation(const std::filesystem::path& dir, const std::vector<Evaluation>& evaluations,
-                      const EvaluatorOptions& options, const EvaluationInfo& info);
+                      const EvaluationInfo& info);
 
 }  // namespace plural::eval

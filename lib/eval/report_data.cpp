@@ -2,6 +2,7 @@
 #include "lib/eval/report_data.h"
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <limits>
 #include <sstream>
@@ -38,6 +39,15 @@ double number_or_nan(const json& object, const std::string& key) {
   const auto it = object.is_object() ? object.find(key) : object.end();
   return object.is_object() && it != object.end() && it->is_number() ? it->get<double>()
                                                                      : std::numeric_limits<double>::quiet_NaN();
+}
+
+/// A list of two numbers.
+std::pair<double, double> pair_or_nan(const json& object, const std::string& key) {
+  const double nothing = std::numeric_limits<double>::quiet_NaN();
+  const auto it = object.find(key);
+  if (it == object.end() || !it->is_array() || it->size() != 2 || !it->at(0).is_number() || !it->at(1).is_number())
+    return {nothing, nothing};
+  return {it->at(0).get<double>(), it->at(1).get<double>()};
 }
 
 EvalData load_eval(const fs::path& dir) {
@@ -98,7 +108,25 @@ void load_last_samples(const fs::path& dir, ReportData* data) {
 
 }  // namespace
 
-bool EvalData::independent() const { return info.value("mode", "") == "independent"; }
+bool EvalData::asks_for_sets() const {
+  const std::string mode = info.value("mode", "");
+  return mode != "independent" && mode != "sequential";
+}
+
+bool EvalData::plain() const {
+  return asks_for_sets() && info.value("confidence", "stated") == "stated" && info.value("format", "") != "verbalised";
+}
+
+std::string EvalData::data() const { return info.value("data", ""); }
+
+std::string EvalData::data_name() const { return info.value("data_name", fs::path(data()).stem().string()); }
+
+std::pair<double, double> EvalData::interval(const std::string& key) const {
+  const auto all = info.find("intervals");
+  const double nothing = std::numeric_limits<double>::quiet_NaN();
+  if (all == info.end() || !all->is_object()) return {nothing, nothing};
+  return pair_or_nan(*all, key);
+}
 
 double EvalData::metric(const std::string& key) const {
   const auto it = info.find("metrics");
@@ -112,8 +140,9 @@ std::vector<ReliabilityBar> EvalData::bins() const {
   for (const json& bin : *it) {
     const double count = number_or_nan(bin, "count");
     if (!(count > 0)) continue;
+    const auto [low, high] = pair_or_nan(bin, "accuracy_interval");
     bins.push_back({number_or_nan(bin, "low"), number_or_nan(bin, "high"), count, number_or_nan(bin, "confidence"),
-                    number_or_nan(bin, "accuracy")});
+                    number_or_nan(bin, "accuracy"), low, high});
   }
   return bins;
 }
@@ -127,6 +156,15 @@ Points EvalData::by_num_answers(const std::string& key) const {
     if (metrics != entry.end()) points.emplace_back(number_or_nan(entry, "num_answers"), number_or_nan(*metrics, key));
   }
   std::sort(points.begin(), points.end());
+  return points;
+}
+
+Points EvalData::curve(const std::string& x, const std::string& y) const {
+  Points points;
+  const auto it = info.find("curve");
+  if (it == info.end() || !it->is_array()) return points;
+  for (const json& point : *it)
+    if (const double at = number_or_nan(point, x); std::isfinite(at)) points.emplace_back(at, number_or_nan(point, y));
   return points;
 }
 

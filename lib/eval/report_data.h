@@ -21,10 +21,18 @@ struct EvalData {
   std::string name, title;
   nlohmann::json info;                  ///< metrics.json
   std::vector<nlohmann::json> samples;  ///< samples.jsonl
-  bool independent() const;
-  double metric(const std::string& key) const;  ///< of the main K; NaN when absent
-  std::vector<ReliabilityBar> bins() const;     ///< of the main K
+  /// One completion holds the whole set (else K completions of one answer each).
+  bool asks_for_sets() const;
+  /// A stage of the model itself rather than a baseline: asked for sets in its format, confidences as stated.
+  bool plain() const;
+  std::string data() const;       ///< the data file
+  std::string data_name() const;  ///< a short name for it
+  double metric(const std::string& key) const;                       ///< of the main K; NaN when absent
+  std::pair<double, double> interval(const std::string& key) const;  ///< of the main K; NaNs when absent
+  std::vector<ReliabilityBar> bins() const;                          ///< of the main K
   Points by_num_answers(const std::string& key) const;
+  /// Of the points of the curve of the main K: (x, y) by their keys.
+  Points curve(const std::string& x, const std::string& y) const;
 };
 
 struct ReportData {

@@ -23,7 +23,7 @@ figure{margin:12px 0 0;min-width:0}
 figcaption{font-weight:600;font-size:.95rem}
 figure>svg{display:block;width:100%;max-width:520px;height:auto}
 .legend{font-size:.8125rem;color:var(--soft);margin:2px 0}
-.key{display:inline-block;margin-right:12px;white-space:nowrap}.key svg{margin-right:5px;vertical-align:middle}
+.key{display:inline-block;margin-right:12px}.key svg{margin-right:5px;vertical-align:middle}
 .tick,.label{font:11px system-ui,"DejaVu Sans",sans-serif;fill:var(--soft)}
 .grid{stroke:#e8ebf0}.axis{stroke:#9aa3b1}.diagonal{stroke:#9aa3b1;stroke-dasharray:4 4}
 .line{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}.faint{stroke-width:1;opacity:.3}.dashed{stroke-dasharray:5 5}
@@ -31,12 +31,15 @@ figure>svg{display:block;width:100%;max-width:520px;height:auto}
 .dot{stroke:#fff;stroke-width:1.5}.bar{stroke:none;opacity:.35}
 .dot.c0,.bar.c0{fill:#2563c9}.dot.c1,.bar.c1{fill:#c2570c}.dot.c2,.bar.c2{fill:#14804a}.dot.c3,.bar.c3{fill:#7a3fc4}.dot.c4,.bar.c4{fill:#b0233f}.dot.c5,.bar.c5{fill:#566072}
 .dot[class]{stroke:#fff}
+.bar.full{opacity:.85}.count{font:10px system-ui,"DejaVu Sans",sans-serif;fill:var(--soft)}
+.whisker{fill:none;stroke-width:1.25;opacity:.65}
 .scroll{overflow-x:auto;margin:12px 0}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.9375rem}
 th,td{padding:7px 10px;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
 th{font-weight:600;color:var(--soft);font-size:.8125rem;vertical-align:bottom;white-space:normal;min-width:4.5em}
 th:first-child,td:first-child{text-align:left;position:sticky;left:0;background:var(--paper);white-space:normal;min-width:9em}
 .best{font-weight:700}
+td small{display:block;font-weight:400;font-size:.75rem;color:var(--soft)}
 .sample{border:1px solid var(--line);border-radius:10px;padding:12px 14px;margin:14px 0}
 .sample h3{margin:0 0 4px}
 .who{font-size:.8125rem;font-weight:600;color:var(--soft);margin:12px 0 2px}
@@ -46,6 +49,7 @@ mark{border-radius:4px;padding:1px 3px;color:inherit}
 mark.hit{background:#c9efd8;box-shadow:inset 0 -2px #14804a}
 mark.again{background:#fdeab8;box-shadow:inset 0 -2px #b7860b}
 mark.miss{background:#f8d9dc;box-shadow:inset 0 -2px #b0233f}
+mark.stated{background:#dbe6fa;box-shadow:inset 0 -2px #2563c9}
 details{margin-top:10px}summary{cursor:pointer;color:var(--soft)}
 @media(max-width:480px){main{padding:16px 14px 48px}h1{font-size:1.4rem}.tiles{grid-template-columns:1fr 1fr}.tile b{font-size:1.02rem}th,td{padding:6px 7px}
 th:first-child,td:first-child{min-width:7.5em}}

@@ -9,19 +9,35 @@ namespace plural::eval {
 
 using Json = nlohmann::ordered_json;
 
-Json answers_record(std::string_view completion, const AnswerSet& answers, const Example& example,
+namespace {
+
+/// A place in the text as it is written, after the repair of invalid UTF-8. Tags are ASCII, so a block's ends never lie
+/// inside a character.
+class WrittenPlaces {
+ public:
+  explicit WrittenPlaces(std::string_view text) : text_(text), valid_(is_valid_utf8(text)) {}
+  int64_t operator()(int64_t byte) const {
+    return valid_ ? byte
+                  : static_cast<int64_t>(replace_invalid_utf8(text_.substr(0, static_cast<size_t>(byte))).size());
+  }
+
+ private:
+  std::string_view text_;
+  bool valid_;
+};
+
+}  // namespace
+
+Json answers_record(std::span<const std::string_view> completions, const AnswerSet& answers, const Example& example,
                     const Matcher& matcher) {
-  // Places count the bytes of the text as it is written, after the repair of invalid UTF-8. Tags are ASCII, so a
-  // block's ends never lie inside a character.
-  const bool valid = is_valid_utf8(completion);
-  const auto written = [&](int64_t byte) {
-    return valid ? byte
-                 : static_cast<int64_t>(replace_invalid_utf8(completion.substr(0, static_cast<size_t>(byte))).size());
-  };
+  std::vector<WrittenPlaces> written;
+  for (const std::string_view text : completions) written.emplace_back(text);
   Json list = Json::array();
   std::set<std::string> seen;
   std::set<int64_t> hit;
-  for (const Answer& answer : answers.answers) {
+  for (size_t i = 0; i < answers.answers.size(); ++i) {
+    const Answer& answer = answers.answers[i];
+    const WrittenPlaces& place = written[written.size() > 1 ? i : 0];
     const int64_t match = matcher.match(answer, example);
     // Two spellings of one gold answer are one answer as well.
     const bool again = !answer.normal.empty() &&
@@ -32,25 +48,37 @@ Json answers_record(std::string_view completion, const AnswerSet& answers, const
                     {"correct", match >= 0},
                     {"duplicate", again},
                     {"match", match},
-                    {"begin", written(answer.answer_bytes.begin)},
-                    {"end", written(answer.answer_bytes.end)}});
+                    {"begin", place(answer.answer_bytes.begin)},
+                    {"end", place(answer.answer_bytes.end)},
+                    {"confidence_begin", place(answer.confidence_bytes.begin)},
+                    {"confidence_end", place(answer.confidence_bytes.end)}});
   }
   return list;
 }
 
-Json sample_record(const Example& example, const Completion& completion, const AnswerSet& answers,
+Json sample_record(const Example& example, std::span<const Completion> completions, const AnswerSet& answers,
                    const Matcher& matcher) {
-  Json gold = Json::array();
+  Json gold = Json::array(), texts = Json::array();
   for (const GoldAnswer& answer : example.gold) gold.push_back(answer.answer);
-  return {{"id", example.id},
-          {"prompt", example.prompt.empty() ? "" : example.prompt.back().content},
-          {"completion", replace_invalid_utf8(completion.text)},
-          {"tokens", completion.ids.size()},
-          {"finish_reason", std::string(to_string(completion.finish))},
-          {"format_ok", answers.format_ok},
-          {"problem", answers.problem},
-          {"answers", answers_record(completion.text, answers, example, matcher)},
-          {"gold", std::move(gold)}};
+  std::vector<std::string_view> parsed;
+  size_t tokens = 0;
+  for (const Completion& completion : completions) {
+    parsed.push_back(completion.text);
+    texts.push_back(replace_invalid_utf8(completion.text));
+    tokens += completion.ids.size();
+  }
+  Json record = {{"id", example.id}, {"prompt", example.prompt.empty() ? "" : example.prompt.back().content}};
+  if (completions.size() > 1)
+    record["completions"] = std::move(texts);
+  else
+    record["completion"] = std::move(texts.front());
+  record["tokens"] = tokens;
+  if (completions.size() == 1) record["finish_reason"] = std::string(to_string(completions.front().finish));
+  record["format_ok"] = answers.format_ok;
+  record["problem"] = answers.problem;
+  record["answers"] = answers_record(parsed, answers, example, matcher);
+  record["gold"] = std::move(gold);
+  return record;
 }
 
 std::string json_line(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n"; }

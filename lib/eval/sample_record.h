@@ -4,7 +4,9 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
+#include <string_view>
 
 #include "plural/answers.h"
 #include "plural/rollout.h"
@@ -13,14 +15,15 @@ namespace plural::eval {
 
 /// {"id", "prompt", "completion", "tokens", "finish_reason", "format_ok", "problem", "answers":
 /// [{"text", "confidence" (null = none stated), "correct", "duplicate" (an earlier answer says the
-/// same), "match", "begin", "end" (bytes of the completion as written)}], "gold": [answers]}. The caller may
-/// add fields of its own.
-nlohmann::ordered_json sample_record(const Example& example, const Completion& completion, const AnswerSet& answers,
-                                     const Matcher& matcher);
+/// same), "match", "begin", "end", "confidence_begin", "confidence_end" (bytes of the completion as written)}], "gold":
+/// [answers]}. A set of several completions, one for each answer, has "completions", a list, in place of "completion"
+/// and "finish_reason"; places are of the answer's own. The caller may add fields of its own.
+nlohmann::ordered_json sample_record(const Example& example, std::span<const Completion> completions,
+                                     const AnswerSet& answers, const Matcher& matcher);
 
-/// The `answers` list of a record; `completion` is the text that was parsed.
-nlohmann::ordered_json answers_record(std::string_view completion, const AnswerSet& answers, const Example& example,
-                                      const Matcher& matcher);
+/// The `answers` list of a record; `completions` are the texts that were parsed: one, or one for each answer.
+nlohmann::ordered_json answers_record(std::span<const std::string_view> completions, const AnswerSet& answers,
+                                      const Example& example, const Matcher& matcher);
 
 /// One line of a JSON Lines file, with its newline; invalid UTF-8 becomes U+FFFD.
 std::string json_line(const nlohmann::ordered_json& value);

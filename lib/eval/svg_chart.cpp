@@ -83,6 +83,24 @@ std::string polyline(const Series& s, const Scale& x, const Scale& y, bool perce
   return out;
 }
 
+/// A vertical line with short ends.
+std::string whisker(int color, double x, double low, double high) {
+  return fmt::format(
+      "<path class=\"whisker c{0}\" d=\"M{1:.1f} {2:.1f}V{3:.1f}M{4:.1f} {2:.1f}H{5:.1f}M{4:.1f} "
+      "{3:.1f}H{5:.1f}\"/>",
+      color, x, low, high, x - 3, x + 3);
+}
+
+std::string whiskers(const Series& s, const Scale& x, const Scale& y) {
+  std::string out;
+  for (size_t i = 0; i < std::min(s.points.size(), s.intervals.size()); ++i) {
+    const auto [low, high] = s.intervals[i];
+    if (std::isfinite(s.points[i].second) && std::isfinite(low) && std::isfinite(high))
+      out += whisker(s.color, x(s.points[i].first), y(low), y(high));
+  }
+  return out;
+}
+
 std::string axes(const Scale& x, const Scale& y, const ChartOptions& options, double bottom) {
   std::string out;
   for (const double tick : axis_ticks(y.low, y.high, 4)) {
@@ -181,6 +199,10 @@ std::string line_chart(const std::vector<Series>& series, const ChartOptions& op
       x_low = std::min(x_low, x), x_high = std::max(x_high, x);
       y_low = std::min(y_low, y), y_high = std::max(y_high, y);
     }
+    for (const auto& [below, above] : s.intervals) {
+      if (!std::isfinite(below) || !std::isfinite(above)) continue;
+      y_low = std::min(y_low, below), y_high = std::max(y_high, above);
+    }
   }
   if (x_low > x_high) return "";
   auto [low, high] = padded_range(y_low, y_high);
@@ -190,14 +212,14 @@ std::string line_chart(const std::vector<Series>& series, const ChartOptions& op
   const Scale x{x_low, x_high, kLeft + 6, kWidth - kRight - 6};
   const Scale y{low, high, kHeight - kBottom, kTop};
   std::string body = axes(x, y, options, kHeight - kBottom);
+  for (const Series& s : series) body += whiskers(s, x, y);
   for (const Series& s : series) body += polyline(s, x, y, options.percent);
   return figure(options.title, legend(series), kHeight, body);
 }
 
 std::string reliability_diagram(const std::string& title, const std::vector<ReliabilityBar>& bins,
                                 const std::string& note, int color) {
-  constexpr double kPlot = 236, kBars = 44, kGap = 44;
-  constexpr double kTall = kPlot + kGap + kBars + 18;
+  constexpr double kPlot = 236, kGap = 58, kBars = 64, kTall = kPlot + kGap + kBars + 18;
   const Scale x{0, 1, kLeft + 6, kWidth - kRight - 6};
   const Scale y{0, 1, kPlot, kTop};
   ChartOptions options;
@@ -211,7 +233,10 @@ std::string reliability_diagram(const std::string& title, const std::vector<Reli
   double most = 0;
   for (const ReliabilityBar& bin : bins) {
     most = std::max(most, bin.count);
-    if (bin.count > 0) line.points.emplace_back(bin.confidence, bin.accuracy);
+    if (bin.count <= 0) continue;
+    line.points.emplace_back(bin.confidence, bin.accuracy);
+    if (std::isfinite(bin.accuracy_low) && std::isfinite(bin.accuracy_high))
+      body += whisker(color, x(bin.confidence), y(bin.accuracy_low), y(bin.accuracy_high));
   }
   std::sort(line.points.begin(), line.points.end());
   body += polyline(line, x, y, false);
@@ -219,23 +244,31 @@ std::string reliability_diagram(const std::string& title, const std::vector<Reli
   for (const ReliabilityBar& bin : bins) {
     if (bin.count <= 0) continue;
     body += fmt::format(
-        "<circle class=\"dot c{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{:.1f}\"><title>stated {:.2f}, "
-        "correct {:.2f}, "
-        "{:.0f} answers</title></circle>",
+        "<circle class=\"dot c{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{:.1f}\"><title>stated {:.2f}, correct {:.2f}, "
+        "{:.0f} "
+        "answers</title></circle>",
         color, x(bin.confidence), y(bin.accuracy), 3 + 4 * std::sqrt(bin.count / most), bin.confidence, bin.accuracy,
         bin.count);
-    const double tall = std::max(1.0, kBars * bin.count / most);
-    body += fmt::format(
-        "<rect class=\"bar c{}\" x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" "
-        "height=\"{:.1f}\"><title>{:.0f} answers "
-        "stated in [{:.2f}, {:.2f}]</title></rect>",
-        color, x(bin.low) + 1, base - tall, x(bin.high) - x(bin.low) - 2, tall, bin.count, bin.low, bin.high);
+    // All answers of the bin in a light bar, the correct ones in a dark one before it.
+    const double left = x(bin.low) + 1, wide = x(bin.high) - x(bin.low) - 2;
+    const auto bar = [&](const char* css, double count, const char* what) {
+      const double tall = count > 0 ? std::max(1.0, kBars * count / most) : 0;
+      body += fmt::format(
+          "<rect class=\"{} c{}\" x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\"><title>{:.0f} {} stated "
+          "in "
+          "[{:.2f}, {:.2f}]</title></rect>",
+          css, color, left, base - tall, wide, tall, count, what, bin.low, bin.high);
+      return tall;
+    };
+    const double tall = bar("bar", bin.count, "answers");
+    bar("bar full", std::round(bin.count * bin.accuracy), "correct answers");
+    body += fmt::format("<text class=\"count\" x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"middle\">{:.0f}</text>",
+                        left + wide / 2, base - tall - 3, bin.count);
   }
   body += fmt::format(
-      "<line class=\"axis\" x1=\"{0}\" y1=\"{2}\" x2=\"{1}\" y2=\"{2}\"/><text class=\"tick\" "
-      "x=\"{0}\" y=\"{3}\">"
-      "answers in each bin (at most {4:.0f})</text>",
-      kLeft, kWidth - kRight, base, base + 14, most);
+      "<line class=\"axis\" x1=\"{0}\" y1=\"{2}\" x2=\"{1}\" y2=\"{2}\"/><text class=\"tick\" x=\"{0}\" "
+      "y=\"{3}\">answers in each bin; the dark part is correct</text>",
+      kLeft, kWidth - kRight, base, base + 14);
   body += fmt::format("<text class=\"label\" x=\"{}\" y=\"{}\">share correct</text>", kLeft + 10, kTop + 12);
   return figure(title, note.empty() ? "" : "<div class=\"legend\">" + html_escape(note) + "</div>", kTall, body);
 }

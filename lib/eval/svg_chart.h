@@ -19,9 +19,11 @@ struct Series {
   std::string name;                               ///< "" = not in the legend
   int color = 0;                                  ///< index into the palette of the page (CSS classes c0..c5)
   std::vector<std::pair<double, double>> points;  ///< non-finite y are gaps
-  bool faint = false;                             ///< thin, light line: raw values behind a smoothed line
+  bool faint = false;  ///< thin, light line: raw values behind a smoothed line
   bool dashed = false;
   bool markers = false;
+  /// (low, high) of each point, drawn as a whisker; empty = none.
+  std::vector<std::pair<double, double>> intervals = {};
 };
 
 struct ChartOptions {
@@ -38,12 +40,13 @@ std::string line_chart(const std::vector<Series>& series, const ChartOptions& op
 struct ReliabilityBar {
   double low = 0, high = 1;
   double count = 0;
-  double confidence = 0;  ///< mean stated confidence of the bin
-  double accuracy = 0;    ///< share of correct answers in the bin
+  double confidence = 0;                       ///< mean stated confidence of the bin
+  double accuracy = 0;                         ///< share of correct answers in the bin
+  double accuracy_low = 0, accuracy_high = 1;  ///< its interval
 };
 
-/// Stated confidence against the share that was correct; the diagonal is perfect calibration. Bars
-/// below the diagrams show how many answers fall in each bin.
+/// Stated confidence against the share that was correct, with its intervals; the diagonal is perfect calibration. The
+/// histogram below shows how many answers fall in each bin, and how many of them are correct.
 std::string reliability_diagram(const std::string& title, const std::vector<ReliabilityBar>& bins,
                                 const std::string& note, int color);
 

@@ -9,6 +9,7 @@
 #include "lib/core/format.h"
 #include "lib/text/answer_parser.h"
 #include "lib/text/normal_form.h"
+#include "lib/text/verbalised_format.h"
 #include "plural/answers.h"
 #include "plural/error.h"
 
@@ -250,6 +251,7 @@ std::string TaggedFormat::render(std::span<const StatedAnswer> answers) const {
 std::vector<std::string> answer_format_names() {
   std::vector<std::string> names;
   for (const FormatTraits& traits : kFormats) names.emplace_back(traits.name);
+  names.emplace_back(kVerbalisedName);
   return names;
 }
 
@@ -259,6 +261,7 @@ std::unique_ptr<AnswerFormat> make_answer_format(std::string_view name) {
                  [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c; });
   for (const FormatTraits& traits : kFormats)
     if (traits.name == lower) return std::make_unique<TaggedFormat>(traits);
+  if (lower == kVerbalisedName) return make_verbalised_format();
   throw InputError(
       fmt::format("unknown answer format '{}'; the formats are {}", name, fmt::join(answer_format_names(), ", ")));
 }

@@ -5,7 +5,9 @@
 #include "plural/run.h"
 
 #include <chrono>
+#include <cmath>
 #include <deque>
+#include <optional>
 
 #include "lib/core/format.h"
 #include "lib/eval/evaluator.h"
@@ -13,6 +15,7 @@
 #include "lib/train/run_parts.h"
 #include "plural/checkpoint.h"
 #include "plural/error.h"
+#include "plural/evaluation.h"
 
 namespace plural {
 namespace {
@@ -46,6 +49,7 @@ class Run {
     parts_ = build_run_parts(config_, rewards);
     trainer_ = make_run_trainer(config_, *parts_);  // looks at each example, so that lengths can be taken
     const int64_t longest = check_prompt_lengths(config_, *parts_);
+    check_best_metric();
     say(describe_run(config_, *parts_, longest));
     if (config_.task == "rl") {
       const int64_t k = parts_->format->single() ? 1 : config_.num_answers;
@@ -74,6 +78,9 @@ class Run {
     if (stopped) return {step_, false, {}};
     if (saved_step_ != step_) checkpoint();
     if (saved_model_stale_ || !std::filesystem::exists(folder_.model())) folder_.save_model(*parts_->policy);
+    if (best_)
+      say(fmt::format("best {} {:.4f} after step {}: {}\n", best_->metric, best_->value, best_->step,
+                      folder_.best().string()));
     return {step_, true, folder_.model()};
   }
 
@@ -99,6 +106,8 @@ class Run {
     const int64_t keep_until = state ? step_ : -1;
     lines_ = make_json_lines_sink(folder_.path() / "metrics.jsonl", keep_until);
     board_ = make_tensorboard_sink(folder_.path() / "tensorboard", keep_until);
+    // It may be of a later step than the checkpoint: that step comes again, with the same value, and changes nothing.
+    if (folder_.resuming() && !config_.evaluation.best.empty()) best_ = folder_.load_best();
   }
 
   /// False when asked to stop.
@@ -152,20 +161,65 @@ class Run {
 
   bool evaluates() const { return config_.evaluation.every > 0 && !parts_->held_out.empty(); }
 
+  /// One evaluation of every held-out set: "eval/coverage", or "eval/SET/coverage" when there are several.
   MetricMap evaluate() {
     const EvaluationConfig& settings = config_.evaluation;
-    eval::EvaluatorOptions options;
-    options.num_answers = settings.num_answers > 0 ? settings.num_answers : config_.num_answers;
+    eval::AskOptions options;
+    options.num_answers = evaluation_answers();
     options.samples_per_prompt = settings.samples_per_prompt;
     options.sampling = settings.sampling;
     options.seed = static_cast<uint64_t>(config_.seed);
     evaluating_ = true;  // a stop waits for the end: the step's record is written once
-    const eval::Evaluation evaluation = eval::evaluate_answers(
-        {*parts_->engine, parts_->tokenizer, parts_->held_out, *parts_->format, *parts_->matcher}, options);
-    evaluating_ = false;
     MetricMap metrics;
-    for (const auto& [name, value] : evaluation.metrics) metrics["eval/" + name] = value;
+    for (const HeldOut& set : parts_->held_out) {
+      const auto sets = eval::sample_sets(
+          {*parts_->engine, parts_->tokenizer, set.examples, *parts_->format, parts_->policy->context_length()},
+          options);
+      const eval::Evaluation evaluation = eval::evaluate(sets, options.num_answers, *parts_->format, *parts_->matcher);
+      for (const auto& [name, value] : evaluation.metrics) metrics[metric_prefix(set) + name] = value;
+    }
+    evaluating_ = false;
+    keep_if_best(metrics);
     return metrics;
+  }
+
+  static std::string metric_prefix(const HeldOut& set) { return set.name.empty() ? "eval/" : "eval/" + set.name + "/"; }
+
+  int64_t evaluation_answers() const {
+    const int64_t answers = config_.evaluation.num_answers > 0 ? config_.evaluation.num_answers : config_.num_answers;
+    return parts_->format->single() ? 1 : answers;
+  }
+
+  /// The name in metrics.jsonl of what evaluation.best names.
+  std::string best_metric() const {
+    const std::string& name = config_.evaluation.best;
+    for (const HeldOut& set : parts_->held_out)
+      if (!set.name.empty() && name.starts_with(set.name + "/")) return "eval/" + name;
+    return metric_prefix(parts_->held_out.front()) + name;
+  }
+
+  /// Before hours of training, not after the first evaluation.
+  void check_best_metric() const {
+    if (config_.evaluation.best.empty()) return;
+    const std::string wanted = best_metric();
+    const std::vector<std::string> names = set_metric_names(evaluation_answers());
+    for (const HeldOut& set : parts_->held_out)
+      for (const std::string& name : names)
+        if (metric_prefix(set) + name == wanted && better_direction(name) != 0) return;
+    throw InputError(
+        fmt::format("evaluation.best: '{}' is no metric of an evaluation that can be better or worse; the "
+                    "metrics are {}",
+                    config_.evaluation.best, fmt::join(names, ", ")));
+  }
+
+  void keep_if_best(const MetricMap& metrics) {
+    if (config_.evaluation.best.empty()) return;
+    const std::string name = best_metric();
+    const double value = metrics.at(name);
+    const int direction = better_direction(std::string_view(name).substr(name.rfind('/') + 1));
+    if (!std::isfinite(value) || (best_ && direction * value <= direction * best_->value)) return;
+    best_ = BestModel{step_, config_.evaluation.best, value};
+    folder_.save_best(*parts_->policy, *best_);
   }
 
   const RunConfig& config_;
@@ -175,6 +229,7 @@ class Run {
   std::unique_ptr<RunTrainer> trainer_;
   std::unique_ptr<MetricSink> lines_, board_;
   int64_t step_ = 0;
+  std::optional<BestModel> best_;   ///< in best/
   int64_t saved_step_ = 0;          ///< of the newest checkpoint; a fresh run needs none for step 0
   bool saved_model_stale_ = false;  ///< model/ is absent or older than the weights
   bool evaluating_ = false;

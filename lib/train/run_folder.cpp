@@ -61,9 +61,8 @@ void flatten(const ConfigNode& node, const std::string& path, std::map<std::stri
 
 /// Settings that change what is kept, not what is computed; files are compared by their hashes.
 bool may_differ(const std::string& key) {
-  static const std::set<std::string> free = {"output",     "model",           "reference",
-                                             "data.train", "evaluation.data", "samples.every"};
-  return free.contains(key) || key.starts_with("checkpoint.");
+  static const std::set<std::string> free = {"output", "model", "reference", "data.train", "samples.every"};
+  return free.contains(key) || key.starts_with("checkpoint.") || key.starts_with("evaluation.data");
 }
 
 std::map<std::string, std::string> settings(const std::string& yaml, const std::string& file) {
@@ -128,7 +127,9 @@ std::string hash_weights(const fs::path& model) {
 
 FileHashes hash_inputs(const RunConfig& config) {
   FileHashes hashes = {{"data.train", sha256_file(config.data.train)}};
-  if (!config.evaluation.data.empty()) hashes["evaluation.data"] = sha256_file(config.evaluation.data);
+  const std::vector<std::string>& held_out = config.evaluation.data;
+  for (size_t i = 0; i < held_out.size(); ++i)
+    hashes[i == 0 ? "evaluation.data" : fmt::format("evaluation.data[{}]", i)] = sha256_file(held_out[i]);
   // A resumed run takes the policy's weights from its checkpoint, but those of the KL term's reference from their
   // folder.
   if (config.task == "rl" && config.objective.uses_reference())
@@ -206,14 +207,35 @@ void RunFolder::drop_after(int64_t step) const {
   }
 }
 
-void RunFolder::save_model(const Policy& policy) const {
-  const fs::path temporary = path_ / "model.tmp";
+namespace {
+
+/// Writes a model folder, complete or not at all; `about` goes into best.json when it is not null.
+void write_model(const fs::path& folder, const Policy& policy, const nlohmann::ordered_json& about) {
+  const fs::path temporary = folder.string() + ".tmp";
   std::error_code error;
   fs::remove_all(temporary, error);
   policy.save(temporary);
-  fs::remove_all(model(), error);
-  fs::rename(temporary, model(), error);
-  if (error) throw SystemError(fmt::format("{}: cannot be written: {}", model().string(), error.message()));
+  if (!about.is_null()) write_file_atomic(temporary / "best.json", about.dump(2) + "\n");
+  detail::move_into_place(temporary, folder);
+}
+
+}  // namespace
+
+void RunFolder::save_model(const Policy& policy) const { write_model(model(), policy, nullptr); }
+
+void RunFolder::save_best(const Policy& policy, const BestModel& about) const {
+  write_model(best(), policy, {{"step", about.step}, {"metric", about.metric}, {"value", about.value}});
+}
+
+std::optional<BestModel> RunFolder::load_best() const {
+  const fs::path file = best() / "best.json";
+  if (!fs::exists(file)) return std::nullopt;
+  std::ifstream in(file);
+  const auto json = nlohmann::json::parse(in, nullptr, false);
+  if (!json.is_object() || !json.contains("step") || !json.contains("value") || !json["value"].is_number())
+    throw InputError(
+        fmt::format("{}: not readable; remove the folder {} and resume again", file.string(), best().string()));
+  return BestModel{json["step"].get<int64_t>(), json.value("metric", ""), json["value"].get<double>()};
 }
 
 }  // namespace plural

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The files of a run folder other than checkpoints and metrics: config.yaml, manifest.json,
-// samples/, model/. Invariant: config.yaml is written last when a run starts, so a folder that has
+// samples/, model/, best/. Invariant: config.yaml is written last when a run starts, so a folder that has
 // one can be resumed.
 #pragma once
 
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "lib/core/file_lock.h"
@@ -19,6 +20,13 @@ namespace plural {
 /// "model/config.json", ...; "reference/weights" when there is a KL term).
 using FileHashes = std::map<std::string, std::string>;
 FileHashes hash_inputs(const RunConfig& config);
+
+/// What best.json says of the model in best/.
+struct BestModel {
+  int64_t step = 0;    ///< steps done when it was evaluated
+  std::string metric;  ///< as in evaluation.best
+  double value = 0;
+};
 
 class RunFolder {
  public:
@@ -45,6 +53,11 @@ class RunFolder {
   /// Writes model/, complete or absent.
   void save_model(const Policy& policy) const;
   std::filesystem::path model() const { return path_ / "model"; }
+  /// Writes best/, a model folder with best.json, in place of an older one.
+  void save_best(const Policy& policy, const BestModel& about) const;
+  /// nullopt when there is none yet.
+  std::optional<BestModel> load_best() const;
+  std::filesystem::path best() const { return path_ / "best"; }
 
  private:
   void lock();

@@ -6,6 +6,7 @@
 
 #include "lib/core/format.h"
 #include "lib/eval/sample_record.h"
+#include "lib/eval/set_sampling.h"
 #include "lib/train/prompts.h"
 #include "plural/device.h"
 #include "plural/error.h"
@@ -21,6 +22,14 @@ std::vector<Example> load_examples(const std::string& file, int64_t limit) {
   if (examples.empty()) throw InputError(fmt::format("{}: holds no examples", file));
   if (limit > 0 && limit < static_cast<int64_t>(examples.size())) examples.resize(static_cast<size_t>(limit));
   return examples;
+}
+
+std::vector<HeldOut> load_held_out(const EvaluationConfig& config) {
+  std::vector<HeldOut> sets;
+  const std::vector<std::string> names = eval::data_set_names(config.data);
+  for (size_t i = 0; i < names.size(); ++i)
+    sets.push_back({names.size() > 1 ? names[i] : "", config.data[i], load_examples(config.data[i], config.limit)});
+  return sets;
 }
 
 SamplingOptions rl_sampling(const RunConfig& config) {
@@ -53,7 +62,7 @@ class RlRun final : public RunTrainer {
     std::string lines;
     trainer_.visit_rows([&](const RowRecord& row) {
       nlohmann::ordered_json record = {{"step", step}};
-      record.update(eval::sample_record(*row.example, *row.completion, *row.answers, *parts_.matcher));
+      record.update(eval::sample_record(*row.example, {row.completion, 1}, *row.answers, *parts_.matcher));
       auto rewards = nlohmann::ordered_json::object();
       for (const auto& [name, value] : row.rewards) rewards[name] = value;
       record["rewards"] = std::move(rewards);
@@ -119,8 +128,8 @@ std::unique_ptr<RunParts> build_run_parts(const RunConfig& config, const Registr
   }
   const at::Device device = parse_device(config.device);
   std::vector<Example> examples = load_examples(config.data.train, config.data.limit);
-  std::vector<Example> held_out;
-  if (config.evaluation.every > 0) held_out = load_examples(config.evaluation.data, config.evaluation.limit);
+  std::vector<HeldOut> held_out;
+  if (config.evaluation.every > 0) held_out = load_held_out(config.evaluation);
 
   auto parts = std::make_unique<RunParts>(
       RunParts{.tokenizer = Tokenizer::load(config.model),
@@ -195,8 +204,8 @@ int64_t check_prompt_lengths(const RunConfig& config, const RunParts& parts) {
     }
   };
   check(parts.examples, responses ? 0 : most, sft, config.data.train);
-  check(parts.held_out, config.evaluation.num_answers > 0 ? config.evaluation.num_answers : config.num_answers, false,
-        config.evaluation.data);
+  const int64_t eval_k = config.evaluation.num_answers > 0 ? config.evaluation.num_answers : config.num_answers;
+  for (const HeldOut& set : parts.held_out) check(set.examples, eval_k, false, set.file);
   if (count > 0) {
     if (count > 10) list += fmt::format("\n  and {} more", count - 10);
     throw InputError(

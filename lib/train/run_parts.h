@@ -20,10 +20,17 @@
 
 namespace plural {
 
+/// A data set of evaluation during training.
+struct HeldOut {
+  std::string name;  ///< in the names of its metrics; "" when it is the only one
+  std::string file;
+  std::vector<Example> examples;
+};
+
 struct RunParts {
   Tokenizer tokenizer;
   std::vector<Example> examples;
-  std::vector<Example> held_out;  ///< of evaluation during training; may be empty
+  std::vector<HeldOut> held_out;  ///< of evaluation during training; may be empty
   std::unique_ptr<AnswerFormat> format;
   std::unique_ptr<Matcher> matcher;
   std::unique_ptr<TransformerPolicy> policy;

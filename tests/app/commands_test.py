@@ -1,8 +1,11 @@
 """Every sub-command over small inputs: help, exit codes, results that were worked out by hand."""
 
+import collections
 import json
 import math
+import random
 import signal
+import statistics
 import subprocess
 import time
 import unittest
@@ -279,12 +282,98 @@ class MetricsTest(CommandTest):
         self.assertEqual(out["auroc"], 1)
         self.assertEqual([b["count"] for b in out["bins"]], [0, 0, 0, 0, 0, 0, 1, 0, 0, 1])
 
+    def test_against_plain_python(self):
+        rng = random.Random(4)
+        rows = []
+        for _ in range(200):
+            k = rng.randint(1, 3)
+            confidence = [rng.choice([0.05, 0.1, 0.3, 0.5, 0.6, 0.9, 1.0]) for _ in range(k)]
+            rows.append({"confidence": confidence, "correct": [int(rng.random() < 0.2 + 0.5 * q) for q in confidence],
+                         "class": [rng.choice("abc") for _ in range(k)], "probability": [rng.random() / k for _ in range(k)]})
+        done = plural("metrics", stdin="".join(json.dumps(r) + "\n" for r in rows))
+        self.check(done, 0)
+        out = lines(done.stdout)[0]
+        points = [(q, z) for r in rows for q, z in zip(r["confidence"], r["correct"])]
+        mean = statistics.mean
+
+        def ece(points):
+            bins = collections.defaultdict(list)
+            for q, z in points:
+                bins[sum(q >= i / 10 for i in range(1, 10))].append((q, z))
+            return sum(abs(sum(q - z for q, z in b)) for b in bins.values()) / len(points)
+
+        def equal_mass(points, n=10):
+            ordered, runs, begin = sorted(points, key=lambda p: p[0]), [], 0
+            for i in range(1, n + 1):
+                end = max(begin, len(ordered) * i // n)
+                while begin < end < len(ordered) and ordered[end][0] == ordered[end - 1][0]:
+                    end += 1
+                runs += [ordered[begin:end]] if end > begin else []
+                begin = end
+            return runs
+
+        def debiased_term(run):
+            y = mean(z for _, z in run)
+            return len(run) * ((mean(q for q, _ in run) - y) ** 2 - y * (1 - y) / (len(run) - 1)) if len(run) > 1 else 0
+
+        def distance(row):
+            q, p = row["confidence"], row["probability"]
+            q = [x / max(1, sum(q)) for x in q]
+            q, p = q + [max(0, 1 - sum(row["confidence"]))], p + [1 - sum(p)]
+            raised = [max(x, 1e-3) for x in q]
+            return (sum(abs(a - b) for a, b in zip(p, q)) / 2, sum(a * math.log(a / (b / sum(raised))) for a, b in zip(p, raised)))
+
+        right, wrong = [q for q, z in points if z], [q for q, z in points if not z]
+        expected = {
+            "accuracy": mean(z for _, z in points),
+            "brier": mean((q - z) ** 2 for q, z in points),
+            "ece": ece(points),
+            "ece_equal_mass": sum(abs(sum(q - z for q, z in run)) for run in equal_mass(points)) / len(points),
+            "ece_debiased": max(0, sum(map(debiased_term, equal_mass(points))) / len(points)) ** 0.5,
+            "auroc": mean((a > b) + 0.5 * (a == b) for a in right for b in wrong),
+            "set_brier_sum": mean(sum((q - z) ** 2 for q, z in zip(r["confidence"], r["correct"])) for r in rows),
+            "set_brier_mean": mean(mean((q - z) ** 2 for q, z in zip(r["confidence"], r["correct"])) for r in rows),
+            "total_variation": mean(distance(r)[0] for r in rows),
+            "kl": mean(distance(r)[1] for r in rows),
+            "ece_classwise": mean(ece([(q, z) for r in rows for q, z, c in zip(r["confidence"], r["correct"], r["class"]) if c == name])
+                                  for name in "abc"),
+        }
+        for name, value in expected.items():
+            self.assertAlmostEqual(out[name], value, places=9, msg=name)
+        parts = [out[f"brier_{part}"] for part in ("reliability", "resolution", "uncertainty", "within_bins")]
+        self.assertAlmostEqual(parts[0] - parts[1] + parts[2] + parts[3], out["brier"], places=12)
+        for slot in out["by_slot"]:
+            i = int(slot["slot"]) - 1
+            own = [(r["confidence"][i], r["correct"][i]) for r in rows if i < len(r["confidence"])]
+            self.assertEqual(slot["count"], len(own))
+            self.assertAlmostEqual(slot["ece"], ece(own), places=9)
+        self.assertEqual(sorted(c["class"] for c in out["by_class"]), ["a", "b", "c"])
+
+    def test_intervals(self):
+        rows = [{"confidence": 0.25, "correct": i % 4 == 0} for i in range(400)]
+        text = "".join(json.dumps(r) + "\n" for r in rows)
+        out = lines(plural("metrics", stdin=text).stdout)[0]
+        low, high = out["intervals"]["accuracy"]
+        # The standard error of the mean of 400 trials with p = 1/4.
+        self.assertAlmostEqual((high - low) / 2, 1.96 * (0.25 * 0.75 / 400) ** 0.5, delta=0.005)
+        self.assertTrue(low < 0.25 < high)
+        self.assertEqual(lines(plural("metrics", stdin=text).stdout)[0], out)
+        other = lines(plural("metrics", "--seed", 2, stdin=text).stdout)[0]["intervals"]
+        self.assertNotEqual(other["brier"], out["intervals"]["brier"])
+        wide = lines(plural("metrics", "--level", 0.99, stdin=text).stdout)[0]["intervals"]["accuracy"]
+        self.assertTrue(wide[0] < low and high < wide[1])
+        self.assertEqual(lines(plural("metrics", "--bootstrap", 0, stdin=text).stdout)[0]["intervals"], {})
+
     def test_bad_lines(self):
-        done = plural("metrics", stdin='{"confidence": 1.5, "correct": 1}\n{"confidence": 0.5, "correct": "yes"}\n{"confidence": 1, "correct": 1}\n')
+        bad = ['{"confidence": 1.5, "correct": 1}', '{"confidence": 0.5, "correct": "yes"}', '{"confidence": [0.5, 1], "correct": [1]}',
+               '{"confidence": 0.5, "correct": 1, "class": 3}', '{"confidence": 0.5, "correct": 1, "probability": [0.5]}']
+        done = plural("metrics", stdin="\n".join(bad) + '\n{"confidence": 1, "correct": 1}\n')
         self.check(done, 2)
         out = lines(done.stdout)
-        self.assertEqual([list(o)[0] for o in out], ["error", "error", "count"])
-        self.assertEqual(out[2]["count"], 1)
+        self.assertEqual([list(o)[0] for o in out], ["error"] * len(bad) + ["count"])
+        self.assertEqual(out[-1]["count"], 1)
+        for line, field in zip(out, ("confidence", "correct", "equal length", "class", "probability")):
+            self.assertIn(field, line["error"])
 
     def test_nothing_in(self):
         done = plural("metrics", stdin="")

@@ -55,8 +55,8 @@ class RunTest(CommandTest):
     def tearDownClass(cls):
         shutil.rmtree(cls.home, ignore_errors=True)
 
-    def rl(self, name="run", text=RL):
-        return self.write_config(text, name=name + ".yaml", model=self.model, output=self.dir / name)
+    def rl(self, name="run", text=RL, **values):
+        return self.write_config(text, name=name + ".yaml", model=self.model, output=self.dir / name, **values)
 
     def same_run(self, a, b):
         self.assertEqual(metrics(a), metrics(b))
@@ -227,6 +227,50 @@ class RunTest(CommandTest):
         self.assertEqual([line["step"] for line in log if "eval/coverage" in line], [0, 2, 4, 5])
         self.assertIn("eval/ece", log[0])
 
+    EVALUATED = RL + "evaluation: {{data: [{first}, {second}], every: 2, best: second/coverage, sampling: {{max_new_tokens: 24}}}}\n"
+
+    def held_out(self):
+        return {"first": write_lines(self.dir / "first.jsonl", EXAMPLES[:2]), "second": write_lines(self.dir / "second.jsonl", EXAMPLES[2:])}
+
+    def test_the_best_model_of_several_sets(self):
+        config = self.rl("run", self.EVALUATED, **self.held_out())
+        done = plural("train", config)
+        self.check(done, 0, "best second/coverage")
+        run = self.dir / "run"
+        log = metrics(run)
+        values = {line["step"]: line["eval/second/coverage"] for line in log if "eval/second/coverage" in line}
+        self.assertEqual(sorted(values), [0, 2, 4, 6, 8])
+        self.assertTrue(all("eval/first/coverage" in line for line in log if line["step"] in values))
+        best = json.loads((run / "best" / "best.json").read_text())
+        self.assertEqual(best["value"], max(values.values()))
+        self.assertEqual(best["step"], min(step for step, value in values.items() if value == best["value"]))
+        # It is the model of that step: its evaluation gives the same number.
+        again = plural("eval", "--model", run / "best", "--data", self.dir / "second.jsonl", "--config", config, "--set", "evaluation.data=x",
+                       "--seed", 1, "--out", self.dir / "again")
+        self.check(again, 0)
+        self.assertEqual(json.loads((self.dir / "again" / "metrics.json").read_text())["metrics"]["coverage"], best["value"])
+        self.check(plural("report", run), 0)
+        self.assertIn("eval/second/coverage", (run / "report.html").read_text())
+
+        for name, texts in (("reward", ("evaluation.best", "coverage")), ("answers", ("better or worse",)), ("third/coverage", ("metrics are",))):
+            bad = self.rl("other", self.EVALUATED.replace("second/coverage", name), **self.held_out())
+            self.check(plural("train", bad), 2, *texts)
+
+    def test_a_killed_run_has_the_same_best_model(self):
+        whole = self.rl("whole", self.EVALUATED.replace("every: 2}}", "every: 3}}"), **self.held_out())
+        self.check(plural("train", whole), 0)
+        config = self.rl("killed", self.EVALUATED.replace("every: 2}}", "every: 3}}"), **self.held_out())
+        run = self.dir / "killed"
+        for goal in (2, 6):  # the newest checkpoint lies before the newest evaluation
+            process = start("train", config, "--resume")
+            wait_for(lambda: log_lines(run) > goal)
+            process.kill()
+            process.communicate()
+        self.check(plural("train", config, "--resume"), 0)
+        self.same_run(self.dir / "whole", run)
+        for name in ("best.json", "model.safetensors"):
+            self.assertEqual((self.dir / "whole" / "best" / name).read_bytes(), (run / "best" / name).read_bytes())
+
     def test_eval_and_report(self):
         self.check(plural("train", self.rl()), 0)
         run = self.dir / "run"
@@ -271,12 +315,62 @@ class RunTest(CommandTest):
         self.check(plural("report", self.home / "sft"), 0)  # a run without evaluations
         self.check(plural("report", self.model), 2, "neither")
 
-    def test_baseline(self):
+    def test_baselines_on_several_sets(self):
+        files = self.held_out()
+        out = self.dir / "out"
+        self.check(plural("eval", "--model", self.model, "--data", files["first"], "--data", files["second"], "--max-new-tokens", 24,
+                          "--num-answers", 2, "--baseline", "independent,sequential,verbalised,answer_probability", "--force-answers",
+                          "--force-confidences", "--title", "tiny", "--bootstrap", 50, "--out", out), 0)
+        done = plural("report", out)
+        table = done.stdout.split("\n\n")[0].splitlines()
+        titles = ["tiny", "tiny, independent samples", "tiny, one at a time", "tiny, verbalised sampling", "tiny, answer probability"]
+        self.assertEqual([re.sub(r"  +.*", "", line) for line in table[1:]],
+                         [f"{title} ({name})" for name in ("first", "second") for title in titles])
+        folders = {name: out / "evals" / f"second-{name}" for name in ("set", "sequential", "verbalised", "answer_probability")}
+        info = {name: json.loads((folder / "metrics.json").read_text()) for name, folder in folders.items()}
+        rows = {name: lines((folder / "samples.jsonl").read_text()) for name, folder in folders.items()}
+        self.assertEqual((info["sequential"]["mode"], info["verbalised"]["format"], info["answer_probability"]["confidence"]),
+                         ("sequential", "verbalised", "probability"))
+        # The same completions, judged by other confidences.
+        self.assertEqual([r["completion"] for r in rows["set"]], [r["completion"] for r in rows["answer_probability"]])
+        self.assertEqual(info["set"]["metrics"]["coverage"], info["answer_probability"]["metrics"]["coverage"])
+        self.assertNotEqual(info["set"]["metrics"]["mean_confidence"], info["answer_probability"]["metrics"]["mean_confidence"])
+        self.assertEqual(info["set"]["metrics"]["forced_answers"], sum(r.get("forced_answers", 0) for r in rows["set"]) / len(rows["set"]))
+        low, high = info["set"]["intervals"]["format_rate"]
+        self.assertTrue(0 <= low <= info["set"]["metrics"]["format_rate"] <= high <= 1)
+        for bin in info["set"]["bins"]:
+            self.assertEqual(len(bin["accuracy_interval"]), 2)
+        for row in rows["set"]:
+            text = row["completion"].encode()
+            for answer in row["answers"]:
+                self.assertTrue(text[answer["begin"]:answer["end"]].startswith(b"<answer") or answer["begin"] == answer["end"])
+                self.assertTrue(text[answer["confidence_begin"]:answer["confidence_end"]].startswith(b"<confidence") or
+                                answer["confidence_begin"] == answer["confidence_end"])
+        html = (out / "report.html").read_text()
+        for text in ("Data: first", "Data: second", "every measure", "against tokens spent", "By rank", "<mark class"):
+            self.assertIn(text, html)
+        for text in ("<script", "http:", "https:", "nan"):
+            self.assertNotIn(text, html)
+
+    def test_evaluation_without_a_model(self):
         data = write_lines(self.dir / "data.jsonl", EXAMPLES)
-        self.check(plural("eval", "--model", self.model, "--data", data, "--max-new-tokens", 24, "--num-answers", 2, "--baseline", "independent",
-                          "--out", self.dir / "out"), 0)
-        done = plural("report", self.dir / "out")
-        self.assertEqual(len(done.stdout.split("\n\n")[0].splitlines()), 3)
+        made = self.dir / "made"
+        self.check(plural("eval", "--model", self.model, "--data", data, "--max-new-tokens", 24, "--num-answers", "2,1", "--samples", 3,
+                          "--out", made), 0)
+        # What eval wrote can be evaluated again: the same numbers, K by K.
+        again = self.dir / "again"
+        self.check(plural("eval", "--data", made / "samples.jsonl", "--out", again), 0)
+        first, second = (json.loads((folder / "metrics.json").read_text()) for folder in (made, again))
+        self.assertEqual(second["mode"], "stored")
+        self.assertEqual((first["prompts"], first["samples_per_prompt"]), (second["prompts"], second["samples_per_prompt"]))
+        self.assertEqual(first["by_num_answers"], second["by_num_answers"])
+        self.assertEqual(first["curve"][1:], second["curve"][1:])  # what the first answer alone cost is not known any more
+        self.assertEqual(first["metrics"]["sample_pass@3"], second["metrics"]["sample_pass@3"])
+
+        self.check(plural("eval", "--data", data, "--out", again), 2, "example 'q0'", "completion", "give a model")
+        self.check(plural("eval", "--data", made / "samples.jsonl", "--mode", "sequential", "--out", again), 2, "--model")
+        self.check(plural("eval", "--data", made / "samples.jsonl", "--num-answers", 3, "--out", again), 2, "--num-answers 3")
+        self.check(plural("eval", "--model", self.model, "--out", again), 2, "--data")
 
 
 if __name__ == "__main__":

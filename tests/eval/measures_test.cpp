@@ -2,7 +2,11 @@
 // Numbers worked out by hand.
 #include "plural/evaluation.h"
 
+#include <algorithm>
 #include <cmath>
+#include <map>
+#include <numeric>
+#include <set>
 
 #include "lib/eval/reference_eval.h"
 #include "plural/error.h"
@@ -42,6 +46,131 @@ TEST_CASE("ECE over equal mass") {
   CHECK(equal_mass_calibration_error({{0.9, 0.1, 0.6, 0.2}, {1, 0, 0, 1}}, 2) == Approx(0.7 / 4 + 0.5 / 4));
   // Ties are not parted: all three 0.5 go to the first bin.
   CHECK(equal_mass_calibration_error({{0.5, 0.5, 0.5, 0.9}, {1, 1, 1, 0}}, 2) == Approx(1.5 / 4 + 0.9 / 4));
+}
+
+TEST_CASE("debiased calibration error (Kumar, Liang and Ma)") {
+  // Two bins of two: confidences .1 .2 with outcomes 0 1, and .6 .9 with 0 1. Gaps .15 - .5 and .75 - .5; both have
+  // y (1 - y) / (n - 1) = .25.
+  const Forecasts points{{0.9, 0.1, 0.6, 0.2}, {1, 0, 0, 1}};
+  CHECK(debiased_squared_calibration_error(points, 2) ==
+        Approx(0.5 * (0.35 * 0.35 - 0.25) + 0.5 * (0.25 * 0.25 - 0.25)));
+  CHECK(debiased_calibration_error(points, 2) == 0);  // a negative estimate
+  // One bin of four, all wrong: no variance to take off, gap .45.
+  CHECK(debiased_calibration_error({{0.9, 0.1, 0.6, 0.2}, {0, 0, 0, 0}}, 1) == Approx(0.45));
+  // A bin of one point says nothing.
+  CHECK(debiased_squared_calibration_error({{0.9, 0.1}, {0, 0}}, 2) == 0);
+  CHECK(std::isnan(debiased_calibration_error({})));
+}
+
+TEST_CASE("the debiased error has the right expectation, the plain one is too large") {
+  // Eight points of confidence .7, each right with probability .4: the true squared error is .09. All outcomes are
+  // enumerated, weighted by their chance.
+  double debiased = 0, plain = 0;
+  for (int outcome = 0; outcome < 256; ++outcome) {
+    Forecasts points;
+    double chance = 1;
+    for (int i = 0; i < 8; ++i) {
+      const bool right = (outcome >> i) & 1;
+      points.confidence.push_back(0.7);
+      points.correct.push_back(right);
+      chance *= right ? 0.4 : 0.6;
+    }
+    debiased += chance * debiased_squared_calibration_error(points, 1);
+    plain += chance * std::pow(expected_calibration_error(points, 1), 2);
+  }
+  CHECK(debiased == Approx(0.09));
+  CHECK(plain == Approx(0.09 + 0.24 / 8));
+}
+
+TEST_CASE("Brier decomposition") {
+  // Confidence .2 twice (0, 1) and .8 twice (1, 1): y = .5 and 1, accuracy .75.
+  const Forecasts points{{0.2, 0.2, 0.8, 0.8}, {0, 1, 1, 1}};
+  const BrierDecomposition parts = decompose_brier(points, 0);
+  CHECK(parts.reliability == Approx(0.5 * 0.09 + 0.5 * 0.04));
+  CHECK(parts.resolution == Approx(0.0625));
+  CHECK(parts.uncertainty == Approx(0.1875));
+  CHECK(parts.within_bins == Approx(0).margin(1e-15));
+  CHECK(parts.reliability - parts.resolution + parts.uncertainty == Approx(brier_score(points)));
+
+  // In one bin the four confidences differ by .3 from their mean: .09 - 2 * mean of (q - .5) (z - .75), which is
+  // (.225 - .075 + .075 + .075) / 4.
+  const BrierDecomposition coarse = decompose_brier(points, 1);
+  CHECK(coarse.resolution == 0);
+  CHECK(coarse.reliability == Approx(0.0625));
+  CHECK(coarse.within_bins == Approx(0.09 - 2 * 0.3 / 4));
+  CHECK(coarse.reliability - coarse.resolution + coarse.uncertainty + coarse.within_bins ==
+        Approx(brier_score(points)));
+  CHECK(std::isnan(decompose_brier({}).reliability));
+}
+
+TEST_CASE("calibration by group") {
+  const Forecasts points{{0.9, 0.5, 0.7, 0.5}, {1, 0, 0, 1}};
+  const std::string groups[] = {"cat", "dog", "cat", "dog"};
+  const auto table = calibration_by_group(points, groups);
+  REQUIRE(table.size() == 2);
+  CHECK(table[0].group == "cat");
+  CHECK(table[0].count == 2);
+  CHECK(table[0].accuracy == 0.5);
+  CHECK(table[0].mean_confidence == Approx(0.8));
+  CHECK(table[0].brier == Approx((0.01 + 0.49) / 2));
+  CHECK(table[0].ece == Approx(0.5 * 0.1 + 0.5 * 0.7));
+  CHECK(table[1].ece == Approx(0).margin(1e-15));
+  CHECK(classwise_calibration_error(points, groups, 2) == Approx(0.2));  // (.4 + 0) / 2
+  CHECK(std::isnan(classwise_calibration_error(points, groups, 3)));
+  CHECK_THROWS_AS(calibration_by_group(points, {groups, 3}), CheckError);
+}
+
+TEST_CASE("distance from a known distribution") {
+  const double p[] = {0.5, 0.25, 0.25}, q[] = {0.25, 0.25, 0.5};
+  CHECK(total_variation(p, q) == Approx(0.25));
+  CHECK(kl_divergence(p, q) == Approx(0.5 * std::log(2.0) - 0.25 * std::log(2.0)));
+  const double sure[] = {1, 0};
+  const double wrong[] = {0, 1};
+  CHECK(std::isinf(kl_divergence(sure, wrong)));
+  CHECK(kl_divergence(sure, wrong, 0.01) == Approx(std::log(1.01 / 0.01)));
+  CHECK(kl_divergence(sure, sure) == 0);
+
+  // Known .5 and .3 (others .2), stated .6 and .2 (others .2).
+  const double known[] = {0.5, 0.3}, stated[] = {0.6, 0.2}, too_much[] = {0.9, 0.6};
+  const KnownDistance near = distance_from_known(stated, known);
+  CHECK(near.total_variation == Approx(0.1));
+  CHECK(near.kl == Approx(0.5 * std::log(0.5 / 0.6) + 0.3 * std::log(0.3 / 0.2)));
+  // Stated .9 + .6 = 1.5 become .6 and .4, and nothing is left for others.
+  CHECK(distance_from_known(too_much, known).total_variation == Approx((0.1 + 0.1 + 0.2) / 2));
+  CHECK(std::isnan(distance_from_known({}, {}).kl));
+}
+
+TEST_CASE("diversity of texts") {
+  const std::string texts[] = {"red cat", "red dog", "red cat"};
+  CHECK(distinct_n(texts, 1) == Approx(3.0 / 6));
+  CHECK(distinct_n(texts, 2) == Approx(2.0 / 3));
+  CHECK(std::isnan(distinct_n(texts, 3)));
+  CHECK(mean_pairwise_jaccard(texts) == Approx((1.0 / 3 + 1 + 1.0 / 3) / 3));
+  CHECK(std::isnan(mean_pairwise_jaccard({texts, 1})));
+  // BLEU-1 of "red dog" is 1/2, of the others 1.
+  CHECK(self_bleu(texts, 1) == Approx(2.5 / 3));
+  // With 2-grams the second has no match: 0.
+  CHECK(self_bleu(texts, 2) == Approx(2.0 / 3));
+  // Clipping: of "a a a" one a counts. Brevity: "x y" against a reference of 4 words has exp(1 - 4 / 2).
+  const std::string clipped[] = {"a a a", "a"};
+  CHECK(self_bleu(clipped, 1) == Approx((1.0 / 3 + std::exp(1.0 - 3)) / 2));
+  const std::string brief[] = {"x y", "x y z w"};
+  CHECK(self_bleu(brief, 2) == Approx((std::exp(-1.0) + std::sqrt(0.5 * 1.0 / 3)) / 2));
+}
+
+TEST_CASE("Vendi score: an effective number of items") {
+  CHECK(vendi_score(at::eye(4, at::kDouble)) == Approx(4));
+  CHECK(vendi_score(at::ones({4, 4}, at::kDouble)) == Approx(1));
+  // Two alike and one other: eigenvalues 2/3, 1/3, 0.
+  Tensor pair = at::eye(3, at::kDouble);
+  pair[0][1] = pair[1][0] = 1;
+  CHECK(vendi_score(pair) == Approx(std::exp(-2.0 / 3 * std::log(2.0 / 3) - 1.0 / 3 * std::log(1.0 / 3))));
+  CHECK(std::isnan(vendi_score(at::zeros({0, 0}, at::kDouble))));
+  const std::string texts[] = {"a b", "b c", "", ""};
+  const Tensor similarity = jaccard_similarity(texts);
+  CHECK(similarity[0][1].item<double>() == Approx(1.0 / 3));
+  CHECK(similarity[2][3].item<double>() == 1);
+  CHECK(similarity[0][2].item<double>() == 0);
 }
 
 TEST_CASE("AUROC counts ordered pairs, ties one half") {
@@ -137,6 +266,147 @@ TEST_CASE("evaluate_sets") {
   const auto map = to_metric_map(m);
   CHECK(map.at("coverage@1") == Approx(2.0 / 3));
   CHECK(map.at("accuracy@rank2") == Approx(0.5));
+}
+
+namespace {
+
+/// Rows of a compact set over the gold answers cat .5, dog .3, owl .2.
+AnswerBatch animal_sets(std::span<const std::string> texts, int64_t k) {
+  static const Example example = [] {
+    Example animals;
+    animals.gold = {{"cat", {}, 5}, {"dog", {}, 3}, {"owl", {}, 2}};
+    return animals;
+  }();
+  std::vector<CompletionView> views;
+  for (const std::string& text : texts) views.push_back({&example, text, {}, k});
+  return build_answer_batch(views, *make_answer_format("compact"), *make_matcher("alias"), nullptr, at::kCPU,
+                            at::kDouble);
+}
+
+std::string set_text(const std::vector<std::pair<std::string, std::string>>& answers) {
+  std::string text;
+  for (size_t i = 0; i < answers.size(); ++i) {
+    const std::string n = std::to_string(i + 1);
+    text += "<answer" + n + ">" + answers[i].first + "</answer" + n + "><confidence" + n + ">" + answers[i].second +
+            "</confidence" + n + ">";
+  }
+  return text;
+}
+
+}  // namespace
+
+TEST_CASE("evaluate_sets: precision, recall, ranks, diversity, distance") {
+  const std::string texts[] = {set_text({{"ant", "0.1"}, {"cat", "0.6"}, {"cat", "0.5"}}),
+                               set_text({{"dog", "0.3"}, {"big owl", "x"}, {"cat", "0.4"}})};
+  AnswerBatch batch = animal_sets(texts, 3);
+  batch.length = at::tensor({30, 50}).to(at::kLong);
+  const SetMetrics m = evaluate_sets(batch);
+  CHECK(m.distinct_correct == Approx(1.5));
+  CHECK(m.precision == Approx((1.0 / 3 + 2.0 / 3) / 2));
+  CHECK(m.recall == Approx((1.0 / 3 + 2.0 / 3) / 2));
+  CHECK(m.f1 == Approx((2.0 / 6 + 4.0 / 6) / 2));
+  CHECK(m.gold_mass == Approx((0.5 + 0.8) / 2));
+  CHECK(m.confidence_adherence == Approx(5.0 / 6));
+  CHECK(m.tokens_per_correct == Approx(80.0 / 4));
+  CHECK(m.tokens_per_distinct_correct == Approx(80.0 / 3));
+  CHECK(m.coverage_at[0] == Approx(0.5));        // ant; dog
+  CHECK(m.coverage_by_rank[0] == Approx(1));     // cat .6; cat .4
+  CHECK(m.coverage_by_rank[1] == Approx(0.75));  // cat cat; cat dog
+  CHECK(m.coverage_by_rank[2] == Approx(0.5));
+  CHECK(m.set_brier_mean == Approx(((0.01 + 0.16 + 0.25) / 3 + (0.49 + 0.36) / 2) / 2));
+  CHECK(m.ece_by_slot[0] == Approx((0.1 + 0.7) / 2));
+  CHECK(m.ece_by_slot[1] == Approx(0.4));
+  CHECK(m.ece_by_slot[2] == Approx((0.5 + 0.6) / 2));
+  // First row: ant .1 (known 0), cat .6 (.5), others .3 (.5). Second: dog .3 (.3), cat .4 (.5), others .3 (.2).
+  CHECK(m.total_variation == Approx((0.2 + 0.1) / 2));
+  CHECK(m.kl == Approx((0.5 * std::log(0.5 / 0.6) + 0.5 * std::log(0.5 / 0.3) + 0.5 * std::log(0.5 / 0.4) +
+                        0.2 * std::log(0.2 / 0.3)) /
+                       2));
+  CHECK(m.distinct_1 == Approx((2.0 / 3 + 1) / 2));
+  CHECK(m.distinct_2 == Approx(1));  // "big owl"; the first row has no 2-grams
+  CHECK(m.jaccard == Approx((1.0 / 3 + 0) / 2));
+  CHECK(m.vendi == Approx((std::exp(-2.0 / 3 * std::log(2.0 / 3) - 1.0 / 3 * std::log(1.0 / 3)) + 3) / 2));
+  CHECK(m.brier_parts.reliability - m.brier_parts.resolution + m.brier_parts.uncertainty + m.brier_parts.within_bins ==
+        Approx(m.brier));
+  CHECK(std::isnan(m.ece_classwise));  // no answer is stated ten times
+  CHECK(std::isnan(evaluate_sets(animal_sets(texts, 3)).tokens));
+}
+
+TEST_CASE("several completions of a prompt: pass@k and what sampling on brings, against all orders") {
+  // Two prompts with three completions of two answers each; a tokens_at that grows by 10 an answer.
+  const std::vector<std::vector<std::string>> answers = {{"cat", "ant"}, {"cat", "dog"}, {"bee", "fly"},
+                                                         {"owl", "owl"}, {"dog", "ant"}, {"cat", "owl"}};
+  std::vector<std::string> texts;
+  for (const auto& pair : answers) texts.push_back(set_text({{pair[0], "0.5"}, {pair[1], "0.5"}}));
+  AnswerBatch batch = animal_sets(texts, 2);
+  batch.length = at::full({6}, 25, at::kLong);
+  const Tensor tokens_at = at::tensor({10, 20}).to(at::kLong).expand({6, 2});
+  const int64_t prompt_of_row[] = {7, 7, 7, 9, 9, 9};
+  const SetMetrics m = evaluate_sets(batch, prompt_of_row, tokens_at);
+
+  const std::set<std::string> gold = {"cat", "dog", "owl"};
+  const auto distinct = [](const std::vector<std::string>& list) {
+    return static_cast<double>(std::set<std::string>(list.begin(), list.end()).size());
+  };
+  const auto hits = [&](const std::vector<std::string>& list) {
+    std::vector<std::string> right;
+    std::copy_if(list.begin(), list.end(), std::back_inserter(right), [&](const auto& a) { return gold.contains(a); });
+    return distinct(right);
+  };
+  REQUIRE(m.curve.size() == 4);
+  REQUIRE(m.sample_pass_at.size() == 3);
+  // Every order of the three completions; the first `draws` of them.
+  for (int64_t draws = 1; draws <= 3; ++draws) {
+    double found = 0, unique = 0, pass = 0;
+    for (size_t prompt = 0; prompt < 2; ++prompt) {
+      std::vector<size_t> order = {0, 1, 2};
+      do {
+        std::vector<std::string> drawn;
+        for (int64_t i = 0; i < draws; ++i)
+          for (const std::string& text : answers[prompt * 3 + order[static_cast<size_t>(i)]]) drawn.push_back(text);
+        found += hits(drawn) / 12, unique += distinct(drawn) / 12, pass += (hits(drawn) > 0 ? 1 : 0) / 12.0;
+      } while (std::next_permutation(order.begin(), order.end()));
+    }
+    INFO(draws << " completions");
+    const CoveragePoint& point = m.curve[static_cast<size_t>(draws)];
+    CHECK(point.answers == 2 * draws);
+    CHECK(point.tokens == Approx(25 * draws));
+    CHECK(point.distinct_correct == Approx(found));
+    CHECK(point.recall == Approx(found / 3));
+    CHECK(point.unique == Approx(unique));
+    CHECK(m.sample_pass_at[static_cast<size_t>(draws - 1)] == Approx(pass));
+  }
+  // The first answers alone: cat cat bee, owl dog cat.
+  CHECK(m.curve[0].answers == 1);
+  CHECK(m.curve[0].tokens == 10);
+  CHECK(m.curve[0].distinct_correct == Approx(5.0 / 6));
+  CHECK(to_metric_map(m).at("sample_pass@3") == Approx(m.sample_pass_at[2]));
+}
+
+TEST_CASE("intervals of a set's metrics resample prompts with all their rows") {
+  // Prompt 0: two rows with one hit each; prompt 1: two rows without. A draw of two prompts has coverage 0, .5 or 1,
+  // each end with chance 1/4. Resampling rows would give quarters too and be much narrower.
+  const std::string texts[] = {set_text({{"cat", "1"}}), set_text({{"dog", "1"}}), set_text({{"ant", "0"}}),
+                               set_text({{"bee", "0"}})};
+  const AnswerBatch batch = animal_sets(texts, 1);
+  const int64_t prompt_of_row[] = {0, 0, 1, 1};
+  const auto intervals = set_metric_intervals(batch, prompt_of_row, {.level = 0.6, .replicates = 400, .seed = 5});
+  CHECK(intervals.at("coverage").low == 0);
+  CHECK(intervals.at("coverage").high == 1);
+  const auto narrow = set_metric_intervals(batch, prompt_of_row, {.level = 0.4, .replicates = 400, .seed = 5});
+  CHECK(narrow.at("coverage").low == 0.5);
+  CHECK(narrow.at("coverage").high == 0.5);
+  CHECK(intervals.at("brier").high == 0);
+  CHECK(std::isnan(intervals.at("tokens").low));
+}
+
+TEST_CASE("which way of a metric is better") {
+  CHECK(better_direction("coverage@2") == 1);
+  CHECK(better_direction("brier") == -1);
+  CHECK(better_direction("brier_resolution") == 1);
+  CHECK(better_direction("ece_debiased") == -1);
+  CHECK(better_direction("tokens_per_distinct_correct") == -1);
+  CHECK(better_direction("mean_confidence") == 0);
 }
 
 TEST_CASE("evaluate_sets of nothing is undefined, not zero") {

@@ -38,6 +38,12 @@ std::string soup(RandomStream& stream) {
                                                   "</confidence2>",
                                                   "<analysis>",
                                                   "</analysis>",
+                                                  "<response>",
+                                                  "</response>",
+                                                  "<text>",
+                                                  "</text>",
+                                                  "<probability>",
+                                                  "</probability>",
                                                   "<",
                                                   ">",
                                                   "</",
@@ -115,13 +121,15 @@ TEST_CASE("20000 soups through every format") {
 }
 
 TEST_CASE("a megabyte of tags takes milliseconds, and four take four times as long") {
-  const auto format = make_answer_format("multi_answer");
+  const auto format = make_answer_format("multi_answer"), verbalised = make_answer_format("verbalised");
   for (const std::string piece :
        {"<answer1>", "<answer1></answer2>", "<think>", "<think></think>", "<think> ", "</think>", "<",
-        "<answer1><confidence1>", "<answer9999>", "<answer123456789>", "<answer99999999999999999999999999999>"}) {
+        "<answer1><confidence1>", "<answer9999>", "<answer123456789>", "<answer99999999999999999999999999999>",
+        "<response>", "<response><text>", "<response></response>", "<response><text></response>"}) {
     INFO(piece);
     const std::string text = repeat(piece, 1 << 20);
     CHECK(seconds([&] { format->parse(text, kMaxAnswers); }) < 0.5);
+    CHECK(seconds([&] { verbalised->parse(text, kMaxAnswers); }) < 0.5);
     CHECK(seconds([&] { read_numbered(text, 0); }) < 0.5);
   }
   const std::string wordy = repeat("The cat\u2019s ", 1 << 20);

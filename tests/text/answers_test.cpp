@@ -147,6 +147,7 @@ TEST_CASE("what render writes, parse reads back") {
 
 TEST_CASE("instructions name the tags and the number of answers") {
   for (const std::string& name : answer_format_names()) {
+    if (name == "verbalised") continue;  // has tags of its own
     const auto format = make_answer_format(name);
     const std::string text = format->instruction(3);
     INFO(text);
@@ -181,6 +182,50 @@ TEST_CASE("the instruction stands after the last user turn, with a space between
     CHECK(messages[2].content == "a");
   }
   CHECK(render_prompt({{"system", "s"}}, *format, 2).back().content == instruction);
+}
+
+TEST_CASE("verbalised sampling: responses with probabilities, numbered by their order") {
+  const std::string text =
+      "<think><response><text>draft</text></response></think>Here: <response> <text> The Cat </text>"
+      "<probability> 0.25 "
+      "</probability></response>\n<response><probability>0.5</probability><text>dog</text></response>";
+  const AnswerSet set = parse("verbalised", text, 2);
+  REQUIRE(set.format_ok);
+  CHECK(set.paired);
+  REQUIRE(set.answers.size() == 2);
+  CHECK(set.answers[0].text == "The Cat");
+  CHECK(set.answers[0].normal == "cat");
+  CHECK(set.answers[0].confidence == 0.25);
+  CHECK(slice(text, set.answers[0].answer_bytes) == "<text> The Cat </text>");
+  CHECK(slice(text, set.answers[0].confidence_bytes) == "<probability> 0.25 </probability>");
+  CHECK(slice(text, set.answers[1].answer_bytes) == "<text>dog</text>");
+
+  const std::pair<const char*, const char*> broken[] = {
+      {"", "0 responses, 2 were asked for"},
+      {"<response><text>a</text><probability>1</probability></response><response><text>b</text></response>",
+       "response 2 has no <probability>"},
+      {"<response><text>a</text><probability>1.5</probability></response>", "no number from 0 to 1"},
+      {"<response><text> </text><probability>1</probability></response>", "answer 1 is empty"},
+      {"<response><probability>1</probability></response><response><text>b</text><probability>0</probability></"
+       "response>",
+       "response 1 has no <text>"},
+      {"<response><text>a</text><probability>1</probability></response><response><text>b</text><probability>0</"
+       "probability>"
+       "</response><response></response>",
+       "more than the 2"},
+      {"<response><text>a</text><probability>1</probability>", "0 responses"},
+  };
+  for (const auto& [completion, problem] : broken) {
+    INFO(completion);
+    const AnswerSet bad = parse("verbalised", completion, 2);
+    CHECK_FALSE(bad.format_ok);
+    CHECK_THAT(bad.problem, Catch::Contains(problem));
+  }
+  // A response without a text leaves its slot empty.
+  CHECK(parse("verbalised", broken[4].first, 2).answers[1].text == "b");
+  CHECK_THAT(make_answer_format("verbalised")->instruction(5), Catch::StartsWith("Generate 5 different responses"));
+  const StatedAnswer tagged[] = {{"x</text>", 0.5}};
+  CHECK_THROWS_AS(make_answer_format("verbalised")->render(tagged), InputError);
 }
 
 TEST_CASE("matchers") {

@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ways of asking, against an engine that follows a script: what it is asked, and how its answers are read.
+#include "lib/eval/set_sampling.h"
+
+#include <cmath>
+#include <functional>
+
+#include "lib/core/format.h"
+#include "lib/eval/evaluator.h"
+#include "lib/eval/forced_completion.h"
+#include "plural/error.h"
+#include "tests/support/catch.h"
+#include "tests/support/temp_dir.h"
+#include "tests/support/tiny_model.h"
+
+using namespace plural;
+using namespace plural::eval;
+
+namespace {
+
+/// Says what `script` says for a prompt (as text) and a sample. Token i of a completion has log-prob -(i + 1) / 100.
+class ScriptedEngine final : public RolloutEngine {
+ public:
+  using Script = std::function<std::string(const std::string& prompt, int64_t sample)>;
+  ScriptedEngine(const Tokenizer& tokenizer, Script script) : tokenizer_(tokenizer), script_(std::move(script)) {}
+
+  RolloutBatch generate(std::span<const std::vector<TokenId>> prompts, const SamplingOptions& options,
+                        const RolloutKey& key) override {
+    calls.push_back({options, key, {}});
+    RolloutBatch batch;
+    batch.samples_per_prompt = options.samples_per_prompt;
+    for (const auto& ids : prompts) {
+      calls.back().prompts.push_back(tokenizer_.decode(ids));
+      for (int64_t g = 0; g < options.samples_per_prompt; ++g) {
+        Completion row;
+        row.text = script_(calls.back().prompts.back(), g);
+        row.ids = tokenizer_.encode(row.text);
+        row.ids.push_back(258);  // <|im_end|>
+        for (size_t i = 0; i < row.ids.size(); ++i) row.log_probs.push_back(-0.01F * static_cast<float>(i + 1));
+        row.finish = FinishReason::kStop;
+        batch.rows.push_back(std::move(row));
+      }
+    }
+    return batch;
+  }
+
+  struct Call {
+    SamplingOptions options;
+    RolloutKey key;
+    std::vector<std::string> prompts;
+  };
+  std::vector<Call> calls;
+
+ private:
+  const Tokenizer& tokenizer_;
+  Script script_;
+};
+
+const Tokenizer& tiny_tokenizer() {
+  static const Tokenizer tokenizer = [] {
+    TempDir dir;
+    write_tiny_model_files(dir.path());
+    return Tokenizer::load(dir.path());
+  }();
+  return tokenizer;
+}
+
+std::vector<Example> birds() {
+  std::vector<Example> examples(2);
+  examples[0].id = "one";
+  examples[0].prompt = {{"user", "Name a bird."}};
+  examples[0].gold = {{"owl", {}, 1}, {"kite", {}, 1}};
+  examples[1].id = "two";
+  examples[1].prompt = {{"system", "Be brief."}, {"user", "Name a fish."}};
+  examples[1].gold = {{"cod", {}, 1}};
+  return examples;
+}
+
+std::string answer(const std::string& text, const std::string& confidence, int n = 1) {
+  return fmt::format("<answer{0}>{1}</answer{0}><confidence{0}>{2}</confidence{0}>", n, text, confidence);
+}
+
+bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+struct World {
+  explicit World(ScriptedEngine::Script script, const char* format_name = "compact")
+      : examples(birds()), engine(tiny_tokenizer(), std::move(script)), format(make_answer_format(format_name)) {}
+  AskParts parts() { return {engine, tiny_tokenizer(), examples, *format, 4096}; }
+  std::vector<Example> examples;
+  ScriptedEngine engine;
+  std::unique_ptr<AnswerFormat> format;
+};
+
+}  // namespace
+
+TEST_CASE("a set in one completion: what was spent when each answer was written") {
+  const std::string text = answer("owl", "0.5") + answer("emu", "0.25", 2) + " end";
+  World world([&](const std::string&, int64_t) { return text; });
+  AskOptions options;
+  options.num_answers = 2;
+  options.samples_per_prompt = 3;
+  options.seed = 9;
+  const auto sets = sample_sets(world.parts(), options);
+  REQUIRE(sets.size() == 6);
+  REQUIRE(world.engine.calls.size() == 1);
+  CHECK(world.engine.calls[0].options.samples_per_prompt == 3);
+  CHECK(world.engine.calls[0].key.seed == 9);
+  CHECK(contains(world.engine.calls[0].prompts[1], "Name a fish. Give 2 different answers."));
+  CHECK(sets[4].prompt == 1);
+  CHECK(sets[4].sample == 1);
+  CHECK(sets[4].example == &world.examples[1]);
+  REQUIRE(sets[0].answers.answers.size() == 2);
+  // The tiny tokenizer has a token a byte; one more ends the turn.
+  CHECK(sets[0].tokens == static_cast<int64_t>(text.size()) + 1);
+  CHECK(sets[0].tokens_at[0] == static_cast<int64_t>(answer("owl", "0.5").size()));
+  CHECK(sets[0].tokens_at[1] == static_cast<int64_t>(text.size()) - 4);
+}
+
+TEST_CASE("independent answers are drawn for one prompt; a missing one is an empty slot") {
+  World world([](const std::string&, int64_t g) { return g == 1 ? "no idea" : answer("owl", "0.5"); });
+  AskOptions options;
+  options.num_answers = 3;
+  options.mode = AskMode::kIndependent;
+  const auto sets = sample_sets(world.parts(), options);
+  REQUIRE(sets.size() == 2);
+  CHECK(world.engine.calls[0].options.samples_per_prompt == 3);
+  CHECK(contains(world.engine.calls[0].prompts[0], "Give 1 answer."));
+  REQUIRE(sets[0].completions.size() == 3);
+  CHECK(sets[0].answers.answers[0].text == "owl");
+  CHECK(sets[0].answers.answers[1].answer_bytes.empty());
+  CHECK_FALSE(sets[0].answers.format_ok);
+  CHECK(sets[0].tokens_at[1] - sets[0].tokens_at[0] == 8);  // "no idea" and the end token
+  CHECK(sets[0].tokens_at[2] == sets[0].tokens);
+
+  const Evaluation measured = evaluate(sets, 3, *world.format, *make_matcher("alias"));
+  CHECK(measured.metrics.at("coverage") == Approx(1.0 / 6));
+  CHECK(measured.metrics.at("unique") == Approx(1.0 / 3));
+  CHECK(measured.metrics.at("tokens") == static_cast<double>(sets[0].tokens));
+  REQUIRE(measured.curve.size() == 3);
+  CHECK(measured.curve[0].tokens == static_cast<double>(sets[0].tokens_at[0]));
+}
+
+TEST_CASE("sequential: each prompt rules out the answers so far") {
+  World world([](const std::string& prompt, int64_t) {
+    if (!contains(prompt, "Do not give")) return answer("owl", "0.5");
+    return contains(prompt, "these answers: owl.") ? answer("kite", "0.4") : answer("emu", "0.1");
+  });
+  AskOptions options;
+  options.num_answers = 3;
+  options.mode = AskMode::kSequential;
+  options.samples_per_prompt = 2;
+  options.seed = 4;
+  const auto sets = sample_sets(world.parts(), options);
+  REQUIRE(sets.size() == 4);
+  REQUIRE(world.engine.calls.size() == 3);  // one a turn
+  for (size_t turn = 0; turn < 3; ++turn) {
+    CHECK(world.engine.calls[turn].key.step == turn);
+    CHECK(world.engine.calls[turn].prompts.size() == 4);
+    CHECK(world.engine.calls[turn].options.samples_per_prompt == 1);
+  }
+  CHECK(contains(world.engine.calls[2].prompts[3],
+                 "Name a fish. Do not give any of these answers: owl; kite. Give 1 answer."));
+  CHECK(contains(world.engine.calls[2].prompts[3], "Be brief."));
+  CHECK(sets[3].answers.answers[2].text == "emu");
+  CHECK(evaluate(sets, 3, *world.format, *make_matcher("alias")).metrics.at("coverage") == Approx((2.0 / 3 + 0) / 2));
+}
+
+TEST_CASE("the probability of an answer's own tokens as its confidence") {
+  // "<answer1> owl </answer1>": o w l are tokens 10, 11, 12, with log-probs -.11, -.12, -.13.
+  World world([](const std::string&, int64_t) { return "<answer1> owl </answer1><confidence1>0.9</confidence1>"; });
+  AskOptions options;
+  options.num_answers = 1;
+  auto sets = sample_sets(world.parts(), options);
+  REQUIRE(sets[0].log_probs[0].size() == 3);
+  set_confidences(sets, ConfidenceSource::kStated);
+  CHECK(sets[0].answers.answers[0].confidence == 0.9);
+  auto product = sets;
+  set_confidences(product, ConfidenceSource::kProbability);
+  CHECK(product[0].answers.answers[0].confidence == Approx(std::exp(-0.36)));
+  set_confidences(sets, ConfidenceSource::kMeanProbability);
+  CHECK(sets[0].answers.answers[0].confidence == Approx((std::exp(-0.11) + std::exp(-0.12) + std::exp(-0.13)) / 3));
+}
+
+TEST_CASE("forced completion of a missing answer, then of its confidence") {
+  World world([](const std::string& prompt, int64_t) {
+    if (contains(prompt, "Probability that \"owl\" is correct, from 0 to 100:")) return std::string(" 80%.");
+    if (contains(prompt, "Final answer:")) return std::string(" owl ");
+    return contains(prompt, "bird") ? std::string("Well, hm") : answer("cod", "0.7");
+  });
+  AskOptions options;
+  options.num_answers = 2;
+  options.force_answers = options.force_confidences = true;
+  const auto sets = sample_sets(world.parts(), options);
+  REQUIRE(world.engine.calls.size() == 3);
+  const auto& ask = world.engine.calls[1];
+  REQUIRE(ask.prompts.size() == 1);  // the fish has an answer
+  CHECK(ask.options.temperature == 0);
+  CHECK(ask.options.max_new_tokens == 50);
+  CHECK(world.engine.calls[2].options.max_new_tokens == 20);
+  CHECK(contains(ask.prompts[0], "Well, hm\nFinal answer:"));  // no end of turn in between
+
+  const SampledSet& forced = sets[0];
+  CHECK(forced.completions[0].text == "Well, hm\n<answer1>owl</answer1>\n<confidence1>0.8</confidence1>");
+  REQUIRE(forced.answers.answers.size() == 1);
+  CHECK(forced.answers.answers[0].normal == "owl");
+  CHECK(forced.answers.answers[0].confidence == 0.8);
+  CHECK(forced.completions[0].text.substr(static_cast<size_t>(forced.answers.answers[0].answer_bytes.begin), 9) ==
+        "<answer1>");
+  CHECK_FALSE(forced.answers.format_ok);  // what the model wrote by itself counts
+  CHECK(forced.tokens == 9 + 6 + 6);
+  CHECK(forced.tokens_at[0] == forced.tokens);
+  CHECK(forced.forced_answers == 1);
+  CHECK(forced.forced_confidences == 1);
+  CHECK(sets[1].forced_answers == 0);
+
+  const Evaluation measured = evaluate(sets, 2, *world.format, *make_matcher("alias"));
+  CHECK(measured.metrics.at("forced_answers") == Approx(0.5));
+  CHECK(measured.metrics.at("forced_confidences") == Approx(0.5));
+  CHECK(measured.metrics.at("accuracy") == 1);
+  CHECK(measured.metrics.at("brier") == Approx((0.04 + 0.09) / 2));
+}
+
+TEST_CASE("forced confidence: no number, no confidence; nothing is asked that does not fit") {
+  const auto script = [](const std::string& prompt, int64_t) {
+    return contains(prompt, "Probability") ? std::string(" quite sure") : std::string("<answer1>owl</answer1>");
+  };
+  AskOptions options;
+  options.num_answers = 1;
+  options.force_confidences = true;
+  World world(script);
+  const auto sets = sample_sets(world.parts(), options);
+  CHECK_FALSE(sets[0].answers.answers[0].has_confidence);
+  CHECK(sets[0].forced_confidences == 0);
+  CHECK(sets[0].tokens == 23 + 12);  // it was asked all the same
+  World small(script);
+  AskParts parts = small.parts();
+  parts.context_length = 100;
+  CHECK(sample_sets(parts, options)[0].tokens == 23);
+}
+
+TEST_CASE("percentages after a phrase") {
+  CHECK(read_percentage(" 85") == std::optional<double>(0.85));
+  CHECK(read_percentage("85%.") == std::optional<double>(0.85));
+  CHECK(read_percentage("7.5 out of 100") == std::optional<double>(0.075));
+  CHECK(read_percentage("100") == std::optional<double>(1.0));
+  for (const char* text : {"", "about 85", "101", "-1", "%", "nan", "9/10"}) {
+    INFO(text);
+    CHECK_FALSE(read_percentage(text).has_value());
+  }
+}
+
+TEST_CASE("existing completions: lines with one id are sets of one prompt") {
+  const auto line = [](const std::string& id, const std::string& fields) {
+    return parse_example("{\"id\": \"" + id + "\", \"prompt\": \"p\", \"gold\": [\"owl\", \"kite\"], " + fields + "}",
+                         "f:1");
+  };
+  const std::vector<Example> examples = {
+      line("a", R"("completion": "<answer1>owl</answer1><confidence1>0.5</confidence1>", "tokens": 7)"),
+      line("b", R"("completions": ["<answer1>kite</answer1>", "<answer1>emu</answer1>"], "tokens": 9)"),
+      line("a", R"("completion": "none", "num_answers": 2, "tokens": 4)"),
+      line("a", R"("completion": "none", "num_answers": 3)")};
+  const auto format = make_answer_format("compact");
+  const auto sets = read_sets(examples, *format, 2);
+  REQUIRE(sets.size() == 3);  // the last was asked for three
+  CHECK(sets[2].prompt == sets[0].prompt);
+  CHECK(sets[2].sample == 1);
+  CHECK(sets[1].prompt == 1);
+  CHECK(sets[1].answers.answers[1].text == "emu");
+  const Evaluation measured = evaluate(sets, 2, *format, *make_matcher("alias"));
+  CHECK(measured.metrics.at("coverage") == Approx((0.5 + 0.5 + 0) / 3));
+  CHECK(measured.metrics.at("tokens") == Approx(20.0 / 3));
+  CHECK(measured.metrics.at("sample_pass@1") == Approx((0.5 + 1) / 2));
+
+  const auto refused = [&](const std::string& fields, const char* what) {
+    const std::vector<Example> bad = {line("x", fields)};
+    CHECK_THROWS_WITH(read_sets(bad, *format, 2), Catch::Contains("example 'x'") && Catch::Contains(what));
+  };
+  refused(R"("note": 1)", "no field 'completion'");
+  refused(R"("completion": 5)", "expected text");
+  refused(R"("completions": ["a"])", "a list of 2 texts");
+  refused(R"("completion": "a", "tokens": -1)", "whole number");
+  auto copy = sets;
+  CHECK_THROWS_WITH(set_confidences(copy, ConfidenceSource::kProbability), Catch::Contains("give a model"));
+}
+
+TEST_CASE("names of data sets") {
+  const std::string files[] = {"a/dev.jsonl", "b/dev.jsonl", "test.jsonl", "c/dev.jsonl"};
+  CHECK(data_set_names(files) == std::vector<std::string>{"dev", "dev_2", "test", "dev_3"});
+}
+
+TEST_CASE("calibration of the most frequent answers and of each source") {
+  std::vector<Example> examples(12);
+  std::vector<SampledSet> sets(12);
+  const auto format = make_answer_format("compact");
+  for (size_t i = 0; i < 12; ++i) {
+    examples[i].gold = {{i < 6 ? "owl" : "emu", {}, 1}};
+    examples[i].source = i < 3 ? "small" : "large";
+    sets[i].example = &examples[i];
+    sets[i].prompt = static_cast<int64_t>(i);
+    sets[i].completions = {Completion{}};
+    sets[i].completions[0].text = answer(i == 11 ? "kite" : "owl", "0.5");
+    sets[i].answers = format->parse(sets[i].completions[0].text, 1);
+  }
+  const Evaluation measured = evaluate(sets, 1, *format, *make_matcher("alias"));
+  REQUIRE(measured.by_answer.size() == 1);  // kite is stated once
+  CHECK(measured.by_answer[0].group == "owl");
+  CHECK(measured.by_answer[0].count == 11);
+  CHECK(measured.by_answer[0].accuracy == Approx(6.0 / 11));
+  CHECK(measured.metrics.at("ece_classwise") == Approx(6.0 / 11 - 0.5));
+  REQUIRE(measured.by_source.size() == 2);
+  CHECK(measured.by_source[0].group == "small");
+  CHECK(measured.by_source[0].ece == Approx(0.5));
+  CHECK(std::isnan(measured.metrics.at("tokens")));
+}
