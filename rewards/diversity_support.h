@@ -17,12 +17,11 @@
 namespace plural::rewards {
 
 /// The option of the whole family. Diversity alone pays for rare wrong answers as well as for rare right ones.
-inline constexpr const char*
-    kCorrectOnlyHelp = "look at the correct answers only; off: wrong answers are paid for being different, too";
+inline constexpr char
+    kCorrectOnlyHelp[] = "look at the correct answers only; off: wrong answers are paid for being different, too";
 
 /// The choice of an embedder in a reward's options.
-inline constexpr const char*
-    kEmbedderHelp = "what compares two answers: char_ngrams, minilm or policy, with its options";
+inline constexpr char kEmbedderHelp[] = "what compares two answers: char_ngrams, minilm or policy, with its options";
 inline PartSpec default_embedder() {
   PartSpec spec{"char_ngrams", {}};
   spec.options.kind = ConfigNode::Kind::kMap;

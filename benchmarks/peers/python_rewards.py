@@ -46,17 +46,18 @@ def confidence_of(text):
 
 
 def parse(completion):
-    """Answers (normal forms, None = absent), confidences (None = absent or no number from 0 to 1), format."""
+    """Answers (normal forms, None = absent), confidences (None = absent or no number from 0 to 1), all blocks found, format."""
     think = THINK.search(completion)
     body = completion[think.end():] if think else completion
-    answers, confidences = [], []
+    answers, confidences, complete = [], [], True
     for i in range(K):
         found = ANSWER[i].search(body)
         answers.append(normal_form(found.group(1).strip()) if found else None)
         found = CONFIDENCE[i].search(body)
         confidences.append(confidence_of(found.group(1).strip()) if found else None)
-    format_ok = think is not None and ANALYSIS.search(body) is not None and None not in answers and None not in confidences
-    return answers, confidences, format_ok
+        complete = complete and answers[-1] is not None and found is not None
+    format_ok = complete and None not in confidences and think is not None and ANALYSIS.search(body) is not None
+    return answers, confidences, complete, format_ok
 
 
 def gold_index(gold):
@@ -77,8 +78,8 @@ def brier(answers, confidences, format_ok, matches):
     return 1.0 - sum((q - (m is not None)) ** 2 for q, m in zip(confidences, matches)) / K
 
 
-def uniqueness(answers, format_ok):
-    return float(format_ok and len(set(answers)) == K)
+def uniqueness(answers, complete):
+    return float(complete and len(set(answers)) == K)
 
 
 bucket_of = {}
@@ -130,16 +131,16 @@ def lap(name, values=None):
 
 parsed, tables = [], {}
 for row in rows:
-    answers, confidences, format_ok = parse(row["completion"])
+    answers, confidences, complete, format_ok = parse(row["completion"])
     if row["id"] not in tables:
         tables[row["id"]] = gold_index(row["gold"])
     matches = [tables[row["id"]].get(answer) if answer else None for answer in answers]
-    parsed.append((answers, confidences, format_ok, matches))
+    parsed.append((answers, confidences, complete, format_ok, matches))
 lap("parse")
-lap("coverage", [coverage(a, m) for a, q, ok, m in parsed])
-lap("brier", [brier(a, q, ok, m) for a, q, ok, m in parsed])
-lap("uniqueness", [uniqueness(a, ok) for a, q, ok, m in parsed])
-lap("log_det", [log_det(a) for a, q, ok, m in parsed])
+lap("coverage", [coverage(a, m) for a, q, complete, ok, m in parsed])
+lap("brier", [brier(a, q, ok, m) for a, q, complete, ok, m in parsed])
+lap("uniqueness", [uniqueness(a, complete) for a, q, complete, ok, m in parsed])
+lap("log_det", [log_det(a) for a, q, complete, ok, m in parsed])
 print(json.dumps({
     "name": "score/python", "device": "cpu", "rows": len(rows), "answers": K, "seconds": seconds,
     "total_s": sum(seconds.values()), "means": totals,

@@ -35,7 +35,8 @@ bool is_nonspacing_mark(UChar32 c) {
 }
 
 bool is_punctuation(UChar32 c) {
-  if (c < 0x80) return (c >= 0x21 && c <= 0x2F) || (c >= 0x3A && c <= 0x40) || (c >= 0x5B && c <= 0x60) || (c >= 0x7B && c <= 0x7E);
+  if (c < 0x80)
+    return (c >= 0x21 && c <= 0x2F) || (c >= 0x3A && c <= 0x40) || (c >= 0x5B && c <= 0x60) || (c >= 0x7B && c <= 0x7E);
   if (c == 0x166D || c == 0x111C9) return true;
   return (U_MASK(u_charType(c)) & U_GC_P_MASK) != 0 && is_of_unicode_8(c);
 }
@@ -150,7 +151,7 @@ struct WordPiece::Impl {
   WordPieceFile file;
   AddedTokenFinder added, added_normalised;
   std::unordered_map<std::string_view, int32_t> first, inner;  ///< pieces at and after a word's begin; views into file
-  size_t longest = 0;  ///< bytes of the longest token
+  size_t longest = 0;                                          ///< bytes of the longest token
   int64_t vocab_size = 0;
 };
 
@@ -180,7 +181,8 @@ std::vector<TokenId> WordPiece::encode(std::string_view text, int64_t max_length
         impl_->encode_text(inner.text, out);
     }
   }
-  const size_t room = static_cast<size_t>(max_length) - std::min(static_cast<size_t>(max_length), file.suffix_ids.size());
+  const size_t room = static_cast<size_t>(max_length) -
+                      std::min(static_cast<size_t>(max_length), file.suffix_ids.size());
   if (out.size() > room) out.resize(room);
   out.insert(out.end(), file.suffix_ids.begin(), file.suffix_ids.end());
   return out;
