@@ -2,9 +2,8 @@
 // WordPiece ids against `tokenizers` and sentence embeddings against `transformers` (tests/parity/minilm_parity.py), on
 // all-MiniLM-L6-v2.
 #include <cstdlib>
-#include <cstring>
 #include <filesystem>
-#include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "lib/text/wordpiece.h"
@@ -12,6 +11,7 @@
 #include "plural/config.h"
 #include "plural/embedder.h"
 #include "plural/error.h"
+#include "tests/support/binary_reader.h"
 #include "tests/support/catch.h"
 #include "tests/support/temp_dir.h"
 
@@ -46,29 +46,8 @@ const fs::path& expected_dir() {
   return dir.path();
 }
 
-/// Little-endian uint32 numbers and what they count.
-class Reader {
- public:
-  explicit Reader(const fs::path& file) : bytes_(read_bytes(file)) { REQUIRE(bytes_.size() >= 4); }
-  size_t number() {
-    uint32_t value = 0;
-    std::memcpy(&value, bytes_.data() + at_, sizeof value);
-    at_ += sizeof value;
-    return value;
-  }
-  std::string text() {
-    const size_t size = number();
-    at_ += size;
-    return bytes_.substr(at_ - size, size);
-  }
-
- private:
-  std::string bytes_;
-  size_t at_ = 0;
-};
-
 std::vector<std::string> lines() {
-  Reader reader(expected_dir() / "lines.bin");
+  BinaryReader reader(expected_dir() / "lines.bin");
   std::vector<std::string> result(reader.number());
   for (std::string& line : result) line = reader.text();
   return result;
@@ -89,14 +68,13 @@ TEST_CASE("WordPiece ids equal those of the tokenizers library") {
   const WordPiece tokenizer = WordPiece::load(model_dir());
   CHECK(tokenizer.vocab_size() == 30522);
   const std::vector<std::string> texts = lines();
-  Reader expected(expected_dir() / "ids.bin");
+  BinaryReader expected(expected_dir() / "ids.bin");
   REQUIRE(expected.number() == texts.size());
   REQUIRE(texts.size() > 20000);
   size_t wrong = 0;
   std::string report;
   for (size_t i = 0; i < texts.size(); ++i) {
-    std::vector<TokenId> wanted(expected.number());
-    for (TokenId& id : wanted) id = static_cast<TokenId>(expected.number());
+    const std::vector<TokenId> wanted = expected.ids();
     const std::vector<TokenId> found = tokenizer.encode(texts[i], 256);
     if (found == wanted || ++wrong > 3) continue;
     const auto shown = [](const auto& value) {
