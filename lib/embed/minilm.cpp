@@ -53,15 +53,17 @@ class MiniLm final : public Embedder {
     const fs::path dir = options.path;
     const fs::path settings_file = dir / "sentence_bert_config.json", pooling_file = dir / "1_Pooling" / "config.json";
     const nlohmann::json settings = read_settings(settings_file), pooling = read_settings(pooling_file);
-    max_length_ = std::min(max_length_, ConfigFields(settings, settings_file.string()).positive("max_seq_length", max_length_));
+    max_length_ = std::min(max_length_,
+                           ConfigFields(settings, settings_file.string()).positive("max_seq_length", max_length_));
     const ConfigFields pool(pooling, pooling_file.string());
     if (!pool.boolean("pooling_mode_mean_tokens", true))
       pool.fail("pooling_mode_mean_tokens", "only encoders whose vectors are the mean of the tokens are supported");
     for (const char* other : {"pooling_mode_cls_token", "pooling_mode_max_tokens", "pooling_mode_mean_sqrt_len_tokens"})
       if (pool.boolean(other, false)) pool.fail(other, "is not supported beside pooling_mode_mean_tokens");
     if (tokenizer_.vocab_size() > encoder_.config().vocab_size)
-      throw InputError(fmt::format("{}: the tokenizer has {} ids, the encoder's vocabulary holds {}: they do not belong together",
-                                   options.path, tokenizer_.vocab_size(), encoder_.config().vocab_size));
+      throw InputError(
+          fmt::format("{}: the tokenizer has {} ids, the encoder's vocabulary holds {}: they do not belong together",
+                      options.path, tokenizer_.vocab_size(), encoder_.config().vocab_size));
     empty_ = static_cast<int64_t>(tokenizer_.encode("", max_length_).size());
   }
 
@@ -85,7 +87,8 @@ class MiniLm final : public Embedder {
       for (size_t first = 0; first < members.size(); first += batch) {
         const std::span rows = std::span(members).subspan(first, std::min(batch, members.size() - first));
         std::vector<TokenId> flat;
-        for (const int64_t row : rows) flat.insert(flat.end(), ids[static_cast<size_t>(row)].begin(), ids[static_cast<size_t>(row)].end());
+        for (const int64_t row : rows)
+          flat.insert(flat.end(), ids[static_cast<size_t>(row)].begin(), ids[static_cast<size_t>(row)].end());
         const Tensor mean = encoder.hidden(at::tensor(flat, at::kLong).view({-1, length}).to(device)).mean(1);
         vectors.index_copy_(0, at::tensor(std::vector<int64_t>(rows.begin(), rows.end()), at::kLong).to(device),
                             mean / mean.norm(2, 1, true).clamp_min(1e-12));

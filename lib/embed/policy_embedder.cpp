@@ -68,8 +68,11 @@ class PolicyEmbedder final : public Embedder {
     if (rows.empty()) rows.push_back({filler, {}});
     const Tensor states = policy_.hidden(pack_rows(rows, /*share_prompts=*/false).to(policy_.device()));
     if (!states.defined())
-      throw InputError("embedder 'policy': this policy has no hidden states to give; name another embedder (char_ngrams, minilm)");
-    const auto index = [&](const std::vector<int64_t>& values) { return at::tensor(values, at::kLong).to(states.device()); };
+      throw InputError(
+          "embedder 'policy': this policy has no hidden states to give; name another embedder (char_ngrams, minilm)");
+    const auto index = [&](const std::vector<int64_t>& values) {
+      return at::tensor(values, at::kLong).to(states.device());
+    };
     // The sum has the direction of the mean.
     Tensor sums = at::zeros({static_cast<int64_t>(texts.size()), states.size(1)}, states.options().dtype(at::kFloat));
     if (!owner.empty()) sums.index_add_(0, index(owner), states.index_select(0, index(source)).to(at::kFloat));

@@ -16,7 +16,8 @@ namespace plural {
 
 BertConfig load_bert_config(const std::filesystem::path& file) {
   std::ifstream stream(file, std::ios::binary);
-  if (!stream) throw InputError(fmt::format("{}: cannot be read; a BERT encoder's folder has a config.json", file.string()));
+  if (!stream)
+    throw InputError(fmt::format("{}: cannot be read; a BERT encoder's folder has a config.json", file.string()));
   const auto root = nlohmann::json::parse(stream, nullptr, /*allow_exceptions=*/false);
   if (!root.is_object()) throw InputError(fmt::format("{}: is not a JSON object", file.string()));
   const ConfigFields fields(root, file.string());
@@ -81,7 +82,8 @@ std::vector<ParameterSlot> BertEncoder::slots() {
 
 BertEncoder BertEncoder::load(const std::filesystem::path& dir) {
   if (!std::filesystem::is_directory(dir))
-    throw InputError(fmt::format("{}: is not a folder; expected the Hugging Face folder of a BERT encoder", dir.string()));
+    throw InputError(
+        fmt::format("{}: is not a folder; expected the Hugging Face folder of a BERT encoder", dir.string()));
   BertEncoder encoder(load_bert_config(dir / "config.json"));
   std::map<std::string, Tensor> values;
   for (const auto& [name, tensor] : read_checkpoint(dir))
@@ -104,8 +106,8 @@ Tensor BertEncoder::hidden(const Tensor& ids) const {
   Tensor x = norm(at::embedding(weights_.words, ids) + weights_.positions.narrow(0, 0, length) + weights_.types[0],
                   weights_.norm);
   for (const Layer& layer : weights_.layers) {
-    const Tensor attended = at::scaled_dot_product_attention(
-        heads(linear(x, layer.query)), heads(linear(x, layer.key)), heads(linear(x, layer.value)));  // [n, H, T, D]
+    const Tensor attended = at::scaled_dot_product_attention(heads(linear(x, layer.query)), heads(linear(x, layer.key)),
+                                                             heads(linear(x, layer.value)));  // [n, H, T, D]
     x = norm(x + linear(attended.transpose(1, 2).flatten(2), layer.attended), layer.attended_norm);
     x = norm(x + linear(at::gelu(linear(x, layer.up)), layer.down), layer.norm);
   }

@@ -28,12 +28,12 @@ BertConfig load_bert_config(const std::filesystem::path& file);
 /// Immutable after loading and safe to share between threads.
 class BertEncoder {
  public:
-  /// Loads a folder's config.json and weights onto the CPU. Missing and misshapen tensors throw InputError naming them all;
-  /// the pooler and heads of pre-training are passed over.
+  /// Loads a folder's config.json and weights onto the CPU. Missing and misshapen tensors throw InputError naming them
+  /// all; the pooler and heads of pre-training are passed over.
   static BertEncoder load(const std::filesystem::path& dir);
 
-  /// Final hidden states [n, T, E] of n texts of T tokens each, ids [n, T] int64, 1 <= T <= context_length. All tokens are
-  /// seen (no padding) and of type 0. No gradient.
+  /// Final hidden states [n, T, E] of n texts of T tokens each, ids [n, T] int64, 1 <= T <= context_length. All tokens
+  /// are seen (no padding) and of type 0. No gradient.
   Tensor hidden(const Tensor& ids) const;
   const BertConfig& config() const { return config_; }
   at::Device device() const { return weights_.words.device(); }

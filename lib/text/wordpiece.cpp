@@ -31,7 +31,8 @@ bool is_control(UChar32 c) {
 
 bool is_nonspacing_mark(UChar32 c) {
   if (c == 0x1734) return true;
-  return u_charType(c) == U_NON_SPACING_MARK && c != 0x111C9 && is_of_unicode_8(c);
+  if (c == 0x1885 || c == 0x1886 || c == 0xA9BD || c == 0x111C9) return false;
+  return u_charType(c) == U_NON_SPACING_MARK && is_of_unicode_8(c);
 }
 
 bool is_punctuation(UChar32 c) {

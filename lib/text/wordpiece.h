@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The tokenizer of BERT-like encoders (Schuster and Nakajima 2012; Devlin et al. 2019, arXiv 1810.04805): text -> words ->
-// the longest pieces of the vocabulary, from the left. Ids equal the `tokenizers` library. There is no way back to text,
-// so this is not a plural::Tokenizer.
+// The tokenizer of BERT-like encoders (Schuster and Nakajima 2012; Devlin et al. 2019, arXiv 1810.04805): text -> words
+// -> the longest pieces of the vocabulary, from the left. Ids equal the `tokenizers` library. There is no way back to
+// text, so this is not a plural::Tokenizer.
 #pragma once
 
 #include <cstdint>
