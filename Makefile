@@ -5,7 +5,7 @@ PREFIX ?= $(HOME)/.local
 BUILD := build/$(PRESET)
 VENV := $(or $(PLURAL_HOME),$(HOME)/.cache/plural)/venv
 
-.PHONY: help setup build test quickstart bench gpu-bundle gpu-check format lint docs install clean
+.PHONY: help setup build test quickstart bench bench-score gpu-bundle gpu-check format lint docs install clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -26,6 +26,9 @@ quickstart: build  ## train SmolLM2 to answer with sets: examples/wordnet
 
 bench: build  ## measure speed on this machine, into benchmarks/results
 	benchmarks/run.sh
+
+bench-score: build  ## measure parsing and scoring next to plain Python, into benchmarks/results
+	benchmarks/score.sh
 
 gpu-bundle: build  ## pack what a GPU machine without internet needs: build/gpu-bundle.tar.gz
 	tools/gpu_bundle.sh $(BUILD)

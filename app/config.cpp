@@ -10,6 +10,7 @@
 #include "app/shared_options.h"
 #include "lib/core/format.h"
 #include "plural/advantage.h"
+#include "plural/embedder.h"
 #include "plural/reward.h"
 #include "plural/run_config.h"
 
@@ -45,7 +46,8 @@ std::string key_list() {
   for (const FieldDoc& doc : run_config_docs()) {
     out += doc.type == "section" ? fmt::format("\n{}  --  {}\n", doc.path, doc.help) : key_block(doc);
   }
-  return out + part_list("rewards: name:", builtin_rewards()) + part_list("advantage: name:", builtin_advantages());
+  return out + part_list("rewards: name:", builtin_rewards()) + part_list("embedder: name:", builtin_embedders()) +
+         part_list("advantage: name:", builtin_advantages());
 }
 
 /// The defaults as YAML that reads back, each key with its type, range and meaning.

@@ -2,6 +2,7 @@
 # plural and its peers at the same work, one after the other on this machine: sampling speed and the time of a GRPO
 # step (SmolLM2-135M, 4 prompts x 8 samples x 48 new tokens). Writes benchmarks/results/<name>.json.
 # usage: [DTYPES=bfloat16] benchmarks/run.sh [NAME]   (default: the processor's model; both dtypes)
+# Scoring of completions has a script of its own, benchmarks/score.sh, which is run at the end.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 home=${PLURAL_HOME:-$HOME/.cache/plural}
@@ -24,3 +25,4 @@ for dtype in ${DTYPES:-bfloat16 float32}; do
 done
 mkdir -p "$(dirname "$out")"
 "$home/venv/bin/python" "$root/benchmarks/summarise.py" "$lines" "$out" "$(git -C "$root" rev-parse --short HEAD)"
+"$root/benchmarks/score.sh" "$name"

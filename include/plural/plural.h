@@ -8,6 +8,7 @@
 #include "plural/config.h"
 #include "plural/dataset.h"
 #include "plural/device.h"
+#include "plural/embedder.h"
 #include "plural/error.h"
 #include "plural/evaluation.h"
 #include "plural/metrics.h"

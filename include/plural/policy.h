@@ -63,6 +63,9 @@ class Policy {
   virtual ~Policy() = default;
   /// Gradient follows the caller's grad mode. Cost: one forward; [tokens, V] is never materialised whole.
   virtual PolicyOutput evaluate(const PackedBatch& batch, const EvaluateOptions& options) = 0;
+  /// Final hidden states [N, E] of a packed batch, what the head sees; undefined (the default) for a policy without
+  /// such. Gradient follows the caller's grad mode.
+  virtual Tensor hidden(const PackedBatch& batch) { return {}; }
   /// Trainable parameters under their checkpoint names (leaves; `.grad()` is filled by backward).
   virtual NamedTensors named_parameters() = 0;
   /// A copy without gradients, for KL against a reference.

@@ -11,6 +11,7 @@
 #include "plural/answers.h"
 #include "plural/config.h"
 #include "plural/dataset.h"
+#include "plural/embedder.h"
 #include "plural/registry.h"
 #include "plural/tensor.h"
 
@@ -29,6 +30,7 @@ struct RewardInput {
   /// [B, T] float32, nats: entropy of the distribution (over all of V, at the sampling temperature) that each token was
   /// drawn from. Entries from answers.length on mean nothing. Undefined unless a reward of the stack needs it.
   Tensor token_entropy{};
+  const Embedder* policy_embedder = nullptr;  ///< the policy that wrote the answers; null where there is none
 };
 
 /// What a reward returns. Tensors are on the device of the input.
@@ -62,8 +64,9 @@ class Reward {
   virtual std::string formula() const { return name(); }
 };
 
-/// The bundled rewards (rewards/, one file each). The caller may add more before building a stack.
-Registry<Reward> builtin_rewards();
+/// The bundled rewards (rewards/, one file each). The caller may add more before building a stack. `embedders`: what
+/// the rewards that compare answers by embeddings may name under `embedder:`.
+Registry<Reward> builtin_rewards(const Registry<Embedder>& embedders = builtin_embedders());
 
 /// A weight, constant or moving with the step: `from` until step `begin`, then linear, `value` from step `end` on.
 struct RewardWeight {

@@ -74,7 +74,7 @@ class TransformerPolicy final : public Policy {
   at::ScalarType dtype() const;
 
   /// The trunk: final-norm hidden states [N, E] of a packed batch.
-  Tensor hidden(const PackedBatch& batch);
+  Tensor hidden(const PackedBatch& batch) override;
   /// Logits [n, V] float32 of hidden states [n, E]; small n only.
   Tensor logits(const Tensor& hidden);
   /// Prefill: runs packed prompts (segments without parents), stores each segment's keys and values in

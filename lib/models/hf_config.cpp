@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "lib/core/format.h"
+#include "lib/models/config_fields.h"
 #include "lib/models/families.h"
 #include "plural/error.h"
 #include "plural/transformer.h"
@@ -17,75 +18,22 @@ namespace {
 
 using nlohmann::json;
 
-/// Typed access to the fields of one JSON object; null counts as absent, as in `transformers`.
-class Fields {
- public:
-  Fields(const json& object, std::string file, std::string prefix = "")
-      : object_(object), file_(std::move(file)), prefix_(std::move(prefix)) {}
-
-  [[noreturn]] void fail(const std::string& field, const std::string& message) const {
-    throw InputError(fmt::format("{}: field '{}{}': {}", file_, prefix_, field, message));
-  }
-  const json* find(const std::string& field) const {
-    const auto it = object_.find(field);
-    return it == object_.end() || it->is_null() ? nullptr : &*it;
-  }
-  bool has(const std::string& field) const { return find(field) != nullptr; }
-
-  int64_t positive(const std::string& field, int64_t fallback = 0) const {
-    const json* value = find(field);
-    if (!value && fallback > 0) return fallback;
-    if (!value) fail(field, "is missing; expected a positive integer");
-    if (!value->is_number_integer() || value->get<double>() < 1 ||
-        value->get<double>() > std::numeric_limits<int32_t>::max())
-      fail(field, fmt::format("expected a positive integer, found {}", value->dump()));
-    return value->get<int64_t>();
-  }
-  double number(const std::string& field, double fallback, double minimum) const {
-    const json* value = find(field);
-    if (!value) return fallback;
-    if (!value->is_number() || !std::isfinite(value->get<double>()) || value->get<double>() < minimum)
-      fail(field, fmt::format("expected a number of at least {}, found {}", minimum, value->dump()));
-    return value->get<double>();
-  }
-  double required_number(const std::string& field, double minimum) const {
-    if (!has(field)) fail(field, "is missing; expected a number");
-    return number(field, 0.0, minimum);
-  }
-  bool boolean(const std::string& field, bool fallback) const {
-    const json* value = find(field);
-    if (!value) return fallback;
-    if (!value->is_boolean()) fail(field, fmt::format("expected true or false, found {}", value->dump()));
-    return value->get<bool>();
-  }
-  std::string text(const std::string& field, const std::string& fallback) const {
-    const json* value = find(field);
-    if (!value) return fallback;
-    if (!value->is_string()) fail(field, fmt::format("expected a string, found {}", value->dump()));
-    return value->get<std::string>();
-  }
-
- private:
-  const json& object_;
-  std::string file_, prefix_;
-};
-
-bool bias(BiasRule rule, const Fields& fields, const std::string& field) {
+bool bias(BiasRule rule, const ConfigFields& fields, const std::string& field) {
   const bool configured = fields.boolean(field, false);
   return rule == BiasRule::kAlways || (rule == BiasRule::kConfig && configured);
 }
 
 /// Rotary settings: `rope_parameters` (transformers 5, with rope_theta inside) or `rope_scaling` plus `rope_theta`.
-void read_rope(const Fields& fields, const std::string& file, TransformerConfig& config) {
+void read_rope(const ConfigFields& fields, const std::string& file, TransformerConfig& config) {
   // transformers lets rope_scaling win when both are there.
   const std::string name = fields.has("rope_scaling") ? "rope_scaling" : "rope_parameters";
   static const json none = json::object();
   const json* object = fields.find(name);
   if (object && !object->is_object()) fields.fail(name, fmt::format("expected an object, found {}", object->dump()));
-  const Fields rope(object ? *object : none, file, name + ".");
+  const ConfigFields rope(object ? *object : none, file, name + ".");
 
   config.rope_theta = rope.number("rope_theta", fields.number("rope_theta", 10000.0, 1.0), 1.0);
-  for (const Fields* place : {&rope, &fields})
+  for (const ConfigFields* place : {&rope, &fields})
     if (place->number("partial_rotary_factor", 1.0, 0.0) != 1.0)
       place->fail("partial_rotary_factor", "only 1.0 (rotary positions on the whole head) is supported");
 
@@ -102,7 +50,7 @@ void read_rope(const Fields& fields, const std::string& file, TransformerConfig&
   }
   if (type != "linear") {
     // transformers gives the field outside the object priority.
-    const Fields& place = fields.has("original_max_position_embeddings") ? fields : rope;
+    const ConfigFields& place = fields.has("original_max_position_embeddings") ? fields : rope;
     config.rope_original_context = place.positive("original_max_position_embeddings", config.context_length);
   }
   if (type == "yarn" && !rope.has("factor"))
@@ -131,11 +79,11 @@ void read_rope(const Fields& fields, const std::string& file, TransformerConfig&
   }
 }
 
-void read_window(const json& root, const Fields& fields, WindowRule rule, TransformerConfig& config) {
+void read_window(const json& root, const ConfigFields& fields, WindowRule rule, TransformerConfig& config) {
   constexpr int64_t kDefaultWindow = 4096;  // of transformers, when the field is absent (not null)
   if (rule == WindowRule::kNone) return;
   if (rule == WindowRule::kAll) {
-    // Only an explicit null switches the window off (Fields treats null as absent).
+    // Only an explicit null switches the window off (ConfigFields treats null as absent).
     if (root.contains("sliding_window") && root["sliding_window"].is_null()) return;
     config.sliding_window = fields.positive("sliding_window", kDefaultWindow);
     config.layer_slides.assign(config.layers, true);
@@ -166,7 +114,7 @@ void read_window(const json& root, const Fields& fields, WindowRule rule, Transf
 }
 
 /// The field `eos_token_id`: absent, a number or a list of numbers.
-std::vector<int64_t> read_eos_ids(const Fields& fields) {
+std::vector<int64_t> read_eos_ids(const ConfigFields& fields) {
   const json* value = fields.find("eos_token_id");
   if (!value) return {};
   std::vector<int64_t> ids;
@@ -180,13 +128,13 @@ std::vector<int64_t> read_eos_ids(const Fields& fields) {
 
 /// Where generation ends, as `transformers` sees it: generation_config.json, if it is there and says so, else
 /// config.json.
-std::vector<int64_t> find_eos_ids(const Fields& config, const std::filesystem::path& dir) {
+std::vector<int64_t> find_eos_ids(const ConfigFields& config, const std::filesystem::path& dir) {
   const std::filesystem::path file = dir / "generation_config.json";
   std::ifstream stream(file, std::ios::binary);
   if (!stream) return read_eos_ids(config);
   const json root = json::parse(stream, nullptr, /*allow_exceptions=*/false);
   if (!root.is_object()) throw InputError(fmt::format("{}: expected a JSON object", file.string()));
-  const Fields generation(root, file.string());
+  const ConfigFields generation(root, file.string());
   return read_eos_ids(generation.has("eos_token_id") ? generation : config);
 }
 
@@ -206,7 +154,7 @@ TransformerConfig load_transformer_config(const std::filesystem::path& config_js
     throw InputError(fmt::format("{}: is not valid JSON: {}", file, error.what()));
   }
   if (!root.is_object()) throw InputError(fmt::format("{}: expected a JSON object", file));
-  const Fields fields(root, file);
+  const ConfigFields fields(root, file);
 
   config.model_type = fields.text("model_type", "");
   const ModelFamily* family = find_family(config.model_type);

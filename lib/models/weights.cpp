@@ -128,15 +128,12 @@ NamedTensors read_checkpoint(const std::filesystem::path& dir) {
   return result;
 }
 
-void assign_weights(const TransformerConfig& config, TransformerWeights& weights, const NamedTensors& values,
-                    const std::string& where) {
+std::vector<std::string> take_weights(const std::vector<ParameterSlot>& slots, std::map<std::string, Tensor>& values) {
   const at::NoGradGuard no_grad;
-  std::map<std::string, Tensor> by_name(values.begin(), values.end());
   std::vector<std::string> problems;
-  const auto slots = parameter_slots(config, weights);
   for (const ParameterSlot& slot : slots) {
-    const auto it = by_name.find(slot.name);
-    if (it == by_name.end()) {
+    const auto it = values.find(slot.name);
+    if (it == values.end()) {
       problems.push_back(
           fmt::format("tensor '{}' is missing (expected shape [{}])", slot.name, fmt::join(slot.shape, ", ")));
       continue;
@@ -149,13 +146,12 @@ void assign_weights(const TransformerConfig& config, TransformerWeights& weights
                                      at::toString(it->second.scalar_type())));
     else
       slot.tensor->detach().copy_(it->second);
-    by_name.erase(it);
+    values.erase(it);
   }
-  // Buffers that older exports carry, and a head that is written although tied, are ignored as in transformers.
-  for (const auto& [name, tensor] : by_name) {
-    if (name.ends_with(".rotary_emb.inv_freq") || (name == "lm_head.weight" && config.tied_embeddings)) continue;
-    problems.push_back(fmt::format("tensor '{}' is not part of this {} model", name, config.model_type));
-  }
+  return problems;
+}
+
+void throw_weight_problems(const std::string& where, std::vector<std::string> problems) {
   if (problems.empty()) return;
   constexpr size_t kShown = 20;
   const size_t total = problems.size();
@@ -164,6 +160,18 @@ void assign_weights(const TransformerConfig& config, TransformerWeights& weights
     problems.push_back(fmt::format("... and {} more", total - kShown));
   }
   throw InputError(fmt::format("{}: the weights do not fit config.json:\n  {}", where, fmt::join(problems, "\n  ")));
+}
+
+void assign_weights(const TransformerConfig& config, TransformerWeights& weights, const NamedTensors& values,
+                    const std::string& where) {
+  std::map<std::string, Tensor> by_name(values.begin(), values.end());
+  std::vector<std::string> problems = take_weights(parameter_slots(config, weights), by_name);
+  // Buffers that older exports carry, and a head that is written although tied, are ignored as in transformers.
+  for (const auto& [name, tensor] : by_name) {
+    if (name.ends_with(".rotary_emb.inv_freq") || (name == "lm_head.weight" && config.tied_embeddings)) continue;
+    problems.push_back(fmt::format("tensor '{}' is not part of this {} model", name, config.model_type));
+  }
+  throw_weight_problems(where, std::move(problems));
 }
 
 void init_weights(const TransformerConfig& config, TransformerWeights& weights, uint64_t seed) {

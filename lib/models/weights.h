@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -46,6 +47,12 @@ TransformerWeights allocate_weights(const TransformerConfig& config, at::Device 
 
 /// Reads model.safetensors or the shards of model.safetensors.index.json of a folder.
 NamedTensors read_checkpoint(const std::filesystem::path& dir);
+
+/// Copies the slots' values, converting the dtype, and takes them out of `values`. Returns what is missing, misshapen
+/// or no floating-point tensor, as sentences.
+std::vector<std::string> take_weights(const std::vector<ParameterSlot>& slots, std::map<std::string, Tensor>& values);
+/// Throws one InputError that starts with `where` and lists the problems; returns when there are none.
+void throw_weight_problems(const std::string& where, std::vector<std::string> problems);
 
 /// Copies the values into place, converting the dtype. Missing, surplus and misshapen tensors are all named in one
 /// InputError that starts with `where`.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include <algorithm>
 #include <cmath>
@@ -31,6 +32,29 @@ Span span_of_bytes(const std::vector<int64_t>& offsets, Span bytes) {
   const auto last = std::lower_bound(offsets.begin(), offsets.end() - 1, bytes.end) - offsets.begin();
   return {first, last};
 }
+
+/// Completions that a thread reads at a time, and examples: a few tens of microseconds of work.
+constexpr int64_t kRowsAtATime = 8, kExamplesAtATime = 4;
+
+/// The matcher made ready for each example once: the rows of a group share it.
+class PreparedGold {
+ public:
+  PreparedGold(std::span<const CompletionView> completions, const Matcher& matcher) {
+    std::vector<const Example*> examples;
+    for (const CompletionView& view : completions)
+      if (places_.try_emplace(view.example, examples.size()).second) examples.push_back(view.example);
+    match_.resize(examples.size());
+    at::parallel_for(0, static_cast<int64_t>(examples.size()), kExamplesAtATime, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i)
+        match_[static_cast<size_t>(i)] = matcher.prepare(*examples[static_cast<size_t>(i)]);
+    });
+  }
+  const MatchFunction& match_of(const Example& example) const { return match_[places_.at(&example)]; }
+
+ private:
+  std::unordered_map<const Example*, size_t> places_;
+  std::vector<MatchFunction> match_;
+};
 
 /// Clipped to [0, 1]; 0 for NaN.
 double probability(double stated) { return std::isnan(stated) ? 0.0 : std::clamp(stated, 0.0, 1.0); }
@@ -117,7 +141,7 @@ AnswerBatch build_answer_batch(std::span<const CompletionView> completions, cons
   batch.answer_span = at::zeros({rows, slots, 2}, at::kLong);
   batch.confidence_span = at::zeros({rows, slots, 2}, at::kLong);
   batch.length = at::zeros({rows}, at::kLong);
-  batch.sets.reserve(completions.size());
+  batch.sets.resize(completions.size());
 
   auto present = batch.present.accessor<bool, 2>();
   auto match = batch.match.accessor<int64_t, 2>();
@@ -139,11 +163,12 @@ AnswerBatch build_answer_batch(std::span<const CompletionView> completions, cons
   auto confidence_span = batch.confidence_span.accessor<int64_t, 3>();
   auto length = batch.length.accessor<int64_t, 1>();
 
-  std::unordered_map<const Example*, MatchFunction> prepared;  // the G rows of a group share one
-  for (int64_t b = 0; b < rows; ++b) {
+  const PreparedGold gold(completions, matcher);
+  const auto read_row = [&](int64_t b) {
     const CompletionView& view = completions[static_cast<size_t>(b)];
     const Example& example = *view.example;
-    AnswerSet set = format.parse(view.text, view.k);
+    AnswerSet& set = batch.sets[static_cast<size_t>(b)];
+    set = format.parse(view.text, view.k);
     has_overall_confidence[b] = set.has_overall_confidence;
     overall_confidence_stated[b] = !std::isnan(set.overall_confidence);
     overall_confidence[b] = probability(set.overall_confidence);
@@ -156,13 +181,12 @@ AnswerBatch build_answer_batch(std::span<const CompletionView> completions, cons
     gold_count[b] = static_cast<int64_t>(example.gold.size());
     length[b] = static_cast<int64_t>(view.ids.size());
     double weight_sum = 0;
-    for (const GoldAnswer& gold : example.gold) weight_sum += gold.weight;
+    for (const GoldAnswer& answer : example.gold) weight_sum += answer.weight;
     for (size_t y = 0; y < example.gold.size(); ++y)
       gold_weight[b][static_cast<int64_t>(y)] = weight_sum > 0 ? example.gold[y].weight / weight_sum
                                                                : 1.0 / static_cast<double>(example.gold.size());
 
-    auto& match_gold = prepared[&example];
-    if (!match_gold) match_gold = matcher.prepare(example);
+    const MatchFunction& match_gold = gold.match_of(example);
     std::vector<int64_t> offsets;
     if (!view.ids.empty()) {
       PLURAL_CHECK(tokenizer != nullptr, "token spans need a tokenizer");
@@ -186,8 +210,10 @@ AnswerBatch build_answer_batch(std::span<const CompletionView> completions, cons
       answer_span[b][slot][0] = answer_tokens.begin, answer_span[b][slot][1] = answer_tokens.end;
       confidence_span[b][slot][0] = confidence_tokens.begin, confidence_span[b][slot][1] = confidence_tokens.end;
     }
-    batch.sets.push_back(std::move(set));
-  }
+  };
+  at::parallel_for(0, rows, kRowsAtATime, [&](int64_t begin, int64_t end) {
+    for (int64_t b = begin; b < end; ++b) read_row(b);
+  });
   batch.confidence = batch.confidence.to(dtype);
   batch.overall_confidence = batch.overall_confidence.to(dtype);
   batch.gold_weight = batch.gold_weight.to(dtype);

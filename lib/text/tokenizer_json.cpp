@@ -347,6 +347,40 @@ TokenizerFile read_tokenizer_file(const fs::path& file) {
   return out;
 }
 
+WordPieceFile read_wordpiece_file(const fs::path& file) {
+  if (!fs::exists(file))
+    throw InputError(fmt::format("{}: no such file; a BERT encoder's folder needs its tokenizer.json", file.string()));
+  const Json json = read_json(file);
+  const Field root(file, "", json);
+  const auto require_type = [&root](const char* part, const char* type) {
+    if (root[part].is_null() || root[part]["type"].string() != type) root[part].unsupported(type);
+    return root[part];
+  };
+  WordPieceFile out;
+  const Field normalizer = require_type("normalizer", "BertNormalizer");
+  out.normalizer.clean_text = normalizer["clean_text"].boolean(true);
+  out.normalizer.handle_chinese_chars = normalizer["handle_chinese_chars"].boolean(true);
+  out.normalizer.lowercase = normalizer["lowercase"].boolean(true);
+  out.normalizer.strip_accents = normalizer["strip_accents"].boolean(out.normalizer.lowercase);
+  require_type("pre_tokenizer", "BertPreTokenizer");
+
+  TokenizerFile shared;
+  const Field model = require_type("model", "WordPiece");
+  read_vocab(model["vocab"], shared);
+  out.continuing_prefix = model["continuing_subword_prefix"].string();
+  if (const Field limit = model["max_input_chars_per_word"]; !limit.is_null()) out.max_characters = limit.id();
+  const auto unk = shared.token_ids.find(model["unk_token"].string());
+  if (unk == shared.token_ids.end()) model["unk_token"].fail("is not in `model.vocab`; the file is damaged");
+  out.unk_id = unk->second;
+  read_added_tokens(root["added_tokens"], shared);
+  read_post_processor(root["post_processor"], shared);
+  out.token_ids = std::move(shared.token_ids);
+  out.added_tokens = std::move(shared.added_tokens);
+  out.prefix_ids = std::move(shared.prefix_ids);
+  out.suffix_ids = std::move(shared.suffix_ids);
+  return out;
+}
+
 TokenizerConfigFile read_tokenizer_config(const fs::path& model_dir) {
   TokenizerConfigFile out;
   if (const fs::path file = model_dir / "tokenizer_config.json"; fs::exists(file)) {

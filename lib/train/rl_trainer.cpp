@@ -9,6 +9,7 @@
 #include "lib/train/stopwatch.h"
 #include "lib/train/token_entropy.h"
 #include "lib/train/train_state.h"
+#include "plural/embedder.h"
 #include "plural/error.h"
 #include "plural/trainer.h"
 
@@ -22,6 +23,7 @@ struct RlTrainer::LastStep {
   std::vector<std::string> texts;  // B
   AnswerBatch answers;
   Tensor token_entropy;  // [B, T], where a reward asks for it
+  std::unique_ptr<Embedder> policy_embedder;  // for rewards that compare answers by the policy's states
   RewardStack::Result rewards;
   AdvantageOutput advantage;
   int64_t drawn = 0;    // prompts, those that were replaced included
@@ -159,6 +161,8 @@ void RlTrainer::parse(LastStep& s) const {
   for (size_t b = 0; b < s.examples.size(); ++b)
     views.push_back({s.examples[b], s.texts[b], s.rollout.rows[b].ids, options_.num_answers});
   s.answers = build_answer_batch(views, parts_.format, parts_.matcher, &parts_.tokenizer, parts_.policy.device());
+  // Made anew at each step: it remembers what these weights said.
+  s.policy_embedder = make_policy_embedder(parts_.policy, parts_.tokenizer);
 }
 
 void RlTrainer::score(LastStep& s) const {
@@ -184,7 +188,8 @@ RewardInput RlTrainer::reward_input(const LastStep& s, int64_t samples_per_promp
           .steps = options_.steps,
           .max_new_tokens = options_.sampling.max_new_tokens,
           .vocab_size = parts_.policy.vocab_size(),
-          .token_entropy = s.token_entropy};
+          .token_entropy = s.token_entropy,
+          .policy_embedder = s.policy_embedder.get()};
 }
 
 // Takes beta x the KL of a row (k1, summed over its tokens) off what it is paid. The sampler's log-probs are the

@@ -3,20 +3,19 @@
 // tokenizers of each family. tests/parity/tokenizer_parity.py makes the text and the expected
 // values.
 #include <cstdlib>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <sstream>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "lib/core/utf8.h"
 #include "plural/error.h"
 #include "plural/tokenizer.h"
+#include "tests/support/binary_reader.h"
 #include "tests/support/catch.h"
 
 namespace {
@@ -35,37 +34,6 @@ std::string read_bytes(const fs::path& file) {
   REQUIRE(in);
   return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
 }
-
-/// Reads the script's binary files.
-class Reader {
- public:
-  explicit Reader(const fs::path& file) : bytes_(read_bytes(file)) {}
-  size_t number() {
-    uint32_t value = 0;
-    std::memcpy(&value, take(sizeof value), sizeof value);
-    return value;
-  }
-  std::string text() {
-    const size_t size = number();
-    return {take(size), size};
-  }
-  std::vector<TokenId> ids() {
-    std::vector<TokenId> out(number());
-    for (TokenId& id : out) id = static_cast<TokenId>(number());
-    return out;
-  }
-
- private:
-  // Not a REQUIRE: there are millions of calls.
-  const char* take(size_t size) {
-    if (size > bytes_.size() - at_) throw std::runtime_error("a file of the parity script is cut short");
-    at_ += size;
-    return bytes_.data() + (at_ - size);
-  }
-
-  std::string bytes_;
-  size_t at_ = 0;
-};
 
 /// The folder with the expected values; made at the first use.
 const fs::path& expected_dir() {
@@ -108,7 +76,7 @@ std::string stream(const Tokenizer& tokenizer, const std::vector<TokenId>& ids) 
 
 TEST_CASE("ids equal those of the tokenizers library") {
   std::vector<std::string> lines;
-  Reader line_file(expected_dir() / "lines.bin");
+  BinaryReader line_file(expected_dir() / "lines.bin");
   const size_t count = line_file.number();
   for (size_t i = 0; i < count; ++i) lines.push_back(line_file.text());
   REQUIRE(lines.size() >= 20000);
@@ -116,7 +84,7 @@ TEST_CASE("ids equal those of the tokenizers library") {
   for (const Json& family : Json::parse(read_bytes(expected_dir() / "families.json"))) {
     INFO("family " << family["name"]);
     const Tokenizer tokenizer = Tokenizer::load(family["dir"].get<std::string>());
-    Reader expected(fs::path(family["expected"].get<std::string>()) / "ids.bin");
+    BinaryReader expected(fs::path(family["expected"].get<std::string>()) / "ids.bin");
     const size_t num_lines = expected.number();
     REQUIRE(num_lines >= 20000);
     size_t wrong = 0;
@@ -144,7 +112,7 @@ TEST_CASE("decoding equals the tokenizers library for any ids") {
   for (const Json& family : Json::parse(read_bytes(expected_dir() / "families.json"))) {
     INFO("family " << family["name"]);
     const Tokenizer tokenizer = Tokenizer::load(family["dir"].get<std::string>());
-    Reader expected(fs::path(family["expected"].get<std::string>()) / "decode.bin");
+    BinaryReader expected(fs::path(family["expected"].get<std::string>()) / "decode.bin");
     const size_t count = expected.number();
     REQUIRE(count > 0);
     for (size_t i = 0; i < count; ++i) {

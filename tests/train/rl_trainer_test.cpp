@@ -8,6 +8,7 @@
 #include "lib/train/policy_update.h"
 #include "lib/train/prompts.h"
 #include "lib/train/token_entropy.h"
+#include "plural/embedder.h"
 #include "plural/error.h"
 #include "tests/train/train_support.h"
 
@@ -44,6 +45,21 @@ class StepNumber final : public Reward {
     output.row = at::full({input.answers.rows}, static_cast<double>(input.step), at::kFloat);
     return output;
   }
+};
+
+// Notes what the policy's embedder says of one text at each step.
+class AskPolicy final : public Reward {
+ public:
+  explicit AskPolicy(std::vector<Tensor>& said) : said_(said) {}
+  std::string name() const override { return "ask_policy"; }
+  RewardOutput score(const RewardInput& input) const override {
+    const std::vector<std::string_view> texts = {"m"};
+    said_.push_back(input.policy_embedder->embed(texts, at::kCPU));
+    return {.row = at::arange(input.answers.rows, input.answers.confidence.options())};
+  }
+
+ private:
+  std::vector<Tensor>& said_;
 };
 
 class BrokenObjective final : public Objective {
@@ -118,6 +134,22 @@ NamedTensors copy_of(Policy& policy) {
 }
 
 }  // namespace
+
+TEST_CASE("rewards may ask the policy of each step how alike texts are") {
+  World world;
+  std::vector<Tensor> said;
+  world.rewards.add(std::make_unique<AskPolicy>(said));
+  Run run(world, 1, small_options());
+  const std::vector<std::string_view> texts = {"m"};
+  const Tensor before = make_policy_embedder(*run.policy, world.tokenizer)->embed(texts, at::kCPU);
+  run.trainer.step();
+  const Tensor after = make_policy_embedder(*run.policy, world.tokenizer)->embed(texts, at::kCPU);
+  run.trainer.step();
+  REQUIRE(said.size() == 2);
+  CHECK(at::equal(said[0], before));
+  CHECK(at::equal(said[1], after));
+  CHECK_FALSE(at::allclose(before, after));
+}
 
 TEST_CASE("a step reports every metric and every row") {
   World world;

@@ -143,6 +143,7 @@ def bench_arguments(model, dtype, quick):
         "model_bench": [model, dtype, "cuda", repeats],
         "generate_bench": [model, prompts, dtype, "cuda", samples, tokens, repeats],
         "train_step_bench": [model, prompts, dtype, "cuda", samples, tokens, repeats],
+        "score_bench": [DATA / "score_rows.jsonl", "cuda"],
     }
 
 

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/core/format.h"
+#include "lib/kernels/set_gram/set_gram.h"
+#include "rewards/diversity_support.h"
+
+namespace plural {
+namespace {
+
+/// The Vendi score (Friedman and Dieng 2023, arXiv 2210.02410, equation 2), an effective number of different answers,
+/// out of the K asked for: exp of the entropy of the eigenvalues of S / n, S the cosine similarities of the n answers.
+class Vendi final : public Reward {
+ public:
+  struct Options {
+    PartSpec embedder = rewards::default_embedder();
+    bool correct_only = false;
+    template <class V>
+    void fields(V& v) {
+      v.field("embedder", embedder, any_value(), rewards::kEmbedderHelp);
+      v.field("correct_only", correct_only, any_value(), rewards::kCorrectOnlyHelp);
+    }
+  };
+
+  Vendi(Options options, rewards::AnswerSimilarity similarity)
+      : options_(std::move(options)), similarity_(std::move(similarity)) {}
+  std::string name() const override { return "vendi"; }
+  std::string formula() const override {
+    return fmt::format("exp(entropy of the eigenvalues of S / n) / K, S = cosines of the n {}answers by {}",
+                       options_.correct_only ? "correct " : "", similarity_.name());
+  }
+
+  RewardOutput score(const RewardInput& input) const override {
+    RewardOutput out;
+    out.row = effective_share(input, rewards::counted_slots(input.answers, options_.correct_only));
+    return out;
+  }
+
+  Tensor score_subset(const RewardInput& input, const Tensor& keep) const override {
+    return effective_share(input, rewards::counted_slots(input.answers, options_.correct_only).logical_and(keep));
+  }
+
+ private:
+  Tensor effective_share(const RewardInput& input, const Tensor& counted) const {
+    const Tensor similarity = similarity_.of(input, counted);
+    const Tensor n = similarity.diagonal(0, 1, 2).gt(0.5).sum(1);  // slots without an answer have eigenvalue 0
+    const Tensor share = (kernels::symmetric_eigenvalues(similarity) / n.clamp_min(1).unsqueeze(1)).clamp_min(0);
+    const Tensor score = at::xlogy(share, share).sum(1).neg().exp() * n.gt(0);
+    return (score / input.answers.k).to(input.answers.confidence.scalar_type());
+  }
+
+  Options options_;
+  rewards::AnswerSimilarity similarity_;
+};
+
+}  // namespace
+
+void register_vendi(Registry<Reward>& registry, const Registry<Embedder>& embedders) {
+  rewards::add_embedding_reward<Vendi>(registry, embedders, "vendi",
+                                       "Vendi score, an effective number of different answers, out of K");
+}
+
+}  // namespace plural
