@@ -60,7 +60,8 @@ def case(**changes):
     c = {**DEFAULTS, **changes}
     logp = (-2.5 * torch.rand(len(LENGTHS), WIDTH)).requires_grad_()
     old = logp.detach() + 0.4 * torch.randn_like(logp)
-    sampler = old + 0.3 * torch.randn_like(logp)
+    # Token ratios spread wide enough that some lie outside of the bounds.
+    sampler = old + (0.9 if (c["importance"] or "").startswith("token") else 0.3) * torch.randn_like(logp)
     ref = logp.detach() + 0.7 * torch.randn_like(logp)
     entropy = (3 * torch.rand_like(logp)).detach().requires_grad_()
     advantage = torch.randn(len(LENGTHS))
