@@ -15,6 +15,11 @@ def spread(values):
             "std": statistics.stdev(values) if len(values) > 1 else 0.0}
 
 
+def number(value, digits=3):
+    several = len(value["values"]) > 1
+    return f"{value['mean']:.{digits}f}" + (f" ± {value['std']:.{digits}f}" if several else "")
+
+
 def columns_of(metrics):
     """metrics: one dictionary a seed. A column that is undefined for a seed (no answer at all) is left out."""
     found = {c: [m.get(c) for m in metrics] for c in COLUMNS}
@@ -22,7 +27,7 @@ def columns_of(metrics):
 
 
 def row(title, entry):
-    cells = [f"{entry[c]['mean']:.3f} ± {entry[c]['std']:.3f}" if c in entry else "-" for c in COLUMNS]
+    cells = [number(entry[c]) if c in entry else "-" for c in COLUMNS]
     return f"| {title} | " + " | ".join(cells) + " |"
 
 
@@ -50,11 +55,11 @@ summary["coverage_ratio"] = spread([a / b for a, b in zip(after["coverage"]["val
 results.mkdir(parents=True, exist_ok=True)
 (results / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
 
-lines = [f"Seeds {', '.join(seeds)}: mean ± standard deviation, {summary['evaluations']['1-base']['prompts']} held-out "
-         "categories, K = 3.", ""]
+of = f"Seeds {', '.join(seeds)}: mean ± standard deviation" if len(seeds) > 1 else f"Seed {seeds[0]} alone"
+lines = [f"{of}, {summary['evaluations']['1-base']['prompts']} held-out categories, K = 3.", ""]
 lines += table(row(e["title"], e["metrics"]) for e in summary["evaluations"].values())
 ratio = summary["coverage_ratio"]
-lines += ["", f"Coverage after RL over coverage after fine-tuning: {ratio['mean']:.2f} ± {ratio['std']:.2f} "
+lines += ["", f"Coverage after RL over coverage after fine-tuning: {number(ratio, 2)} "
           f"({', '.join(f'{v:.2f}' for v in ratio['values'])})."]
 if None not in summary["minutes"]:
     lines += [f"Minutes: {', '.join(f'{m:.1f}' for m in summary['minutes'])}."]
