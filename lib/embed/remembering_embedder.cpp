@@ -20,7 +20,7 @@ Tensor RememberingEmbedder::embed(std::span<const std::string_view> texts, at::D
   const bool full = places_.size() + unknown.size() > capacity_;
   if (vectors_.defined() && (full || vectors_.device() != device)) {
     places_.clear();
-    vectors_ = {};
+    vectors_ = Tensor();
     unknown = find_new();
   }
   if (!vectors_.defined() || !unknown.empty()) {
