@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "rewards/forecast.h"
 
+#include "lib/core/format.h"
+
 namespace plural {
 
 std::string ForecastOptions::gates() const {
-  std::string text;
-  if (require_format) text += ", least without format";
-  if (require_unique) text += ", least with duplicates";
-  if (sum_at_most_one) text += ", least if confidences sum above 1";
-  if (duplicates == "wrong") text += "; a repeated hit is wrong";
-  return text;
+  return fmt::format("{}{}{}{}", require_format ? ", least without format" : "",
+                     require_unique ? ", least with duplicates" : "",
+                     sum_at_most_one ? ", least if confidences sum above 1" : "",
+                     duplicates == "wrong" ? "; a repeated hit is wrong" : "");
 }
 
 RewardOutput ForecastReward::score(const RewardInput& input) const {
