@@ -23,7 +23,7 @@ class TruthfulScore final : public ForecastReward {
       v.field("k", k, above(0),
               "its parameter; brier pays for deliberate misses above 1, log above 1 / ln(1/clip - 1)");
       v.field("clip", clip, between(1e-6, 0.5),
-              "log and brier_log: probabilities count as at least this in logarithms");
+              "log: confidences count as at least this and at most 1 - this; brier_log: at most 1 - this");
     }
   };
 
@@ -40,7 +40,7 @@ class TruthfulScore final : public ForecastReward {
   Tensor right(const Tensor& q) const override {
     if (scheme_ == "brier") return 1 - k_ * (1 - q).square();
     if (scheme_ == "log") return 1 + k_ * log(q);
-    if (scheme_ == "brier_log") return q;
+    if (scheme_ == "brier_log") return q.clamp_max(1 - clip_);  // as in g: else 1 would be worth more than 1 - clip
     if (scheme_ == "overconfidence") return ((k_ + 1) * (k_ * q).log1p() - k_ * q) / over_scale();
     return (k_ * q + (1 - k_ / (1 + k_) * q).log()) / under_scale();
   }
@@ -48,7 +48,7 @@ class TruthfulScore final : public ForecastReward {
   Tensor wrong(const Tensor& q) const override {
     if (scheme_ == "brier") return -k_ * q.square();
     if (scheme_ == "log") return k_ * log(1 - q);
-    if (scheme_ == "brier_log") return q + (1 - q).clamp_min(clip_).log();
+    if (scheme_ == "brier_log") return q.clamp_max(1 - clip_) + (1 - q).clamp_min(clip_).log();
     if (scheme_ == "overconfidence") return ((k_ * q).log1p() - k_ * q) / over_scale();
     return (k_ * q + (k_ + 1) * (1 - k_ / (1 + k_) * q).log()) / under_scale();
   }

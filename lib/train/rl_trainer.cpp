@@ -22,7 +22,7 @@ struct RlTrainer::LastStep {
   RolloutBatch rollout;
   std::vector<std::string> texts;  // B
   AnswerBatch answers;
-  Tensor token_entropy;  // [B, T], where a reward asks for it
+  Tensor token_entropy;                       // [B, T], where a reward asks for it
   std::unique_ptr<Embedder> policy_embedder;  // for rewards that compare answers by the policy's states
   RewardStack::Result rewards;
   AdvantageOutput advantage;
@@ -211,6 +211,10 @@ void RlTrainer::pay_kl(LastStep& s) const {
   const Tensor row = at::repeat_interleave(at::tensor(lengths, at::kLong));
   const Tensor by_row = at::zeros({static_cast<int64_t>(rows.size())}).index_add(0, row, kl);
   s.rewards.total = s.rewards.total - weights_.kl * by_row.to(s.rewards.total.device());
+  // The log shows what is credited.
+  const Tensor paid = s.rewards.total.to(at::kCPU, at::kDouble);
+  s.rewards.metrics["reward/total/mean"] = paid.mean().item<double>();
+  s.rewards.metrics["reward/total/std"] = paid.numel() > 1 ? paid.std().item<double>() : 0.0;
   s.kl_ref = kl.to(at::kDouble).mean().item<double>();
   s.kl_measured = true;
 }

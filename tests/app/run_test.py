@@ -28,8 +28,8 @@ def samples(run):
 
 
 def board_points(run):
-    """(step, tag, value) of every TensorBoard point, without what depends on the clock."""
-    return [(event["step"], tag, value) for event in folder_events(run / "tensorboard") for tag, value in sorted(event.get("values", {}).items())
+    """(step, tag, value as text: nan equals nan) of every TensorBoard point, without what depends on the clock."""
+    return [(event["step"], tag, repr(value)) for event in folder_events(run / "tensorboard") for tag, value in sorted(event.get("values", {}).items())
             if not tag.startswith(("time/", "rate/"))]
 
 

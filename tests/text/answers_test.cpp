@@ -138,7 +138,7 @@ TEST_CASE("what render writes, parse reads back") {
       }
     }
     CHECK_THROWS_AS(format->render({}), InputError);
-    const StatedAnswer bad[] = {{" ", 0.5}, {"x</answer1>", 0.5}, {"x", 1.5}};
+    const StatedAnswer bad[] = {{" ", 0.5}, {name == "verbalised" ? "x</text>" : "x</answer1>", 0.5}, {"x", 1.5}};
     CHECK_THROWS_AS(format->render({bad, 1}), InputError);
     CHECK_THROWS_AS(format->render({bad + 1, 1}), InputError);
     if (format->has_confidences()) CHECK_THROWS_AS(format->render({bad + 2, 1}), InputError);
