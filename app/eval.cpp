@@ -42,7 +42,8 @@ struct EvalArgs {
 struct Settings {
   std::vector<std::string> data;
   std::vector<int64_t> ks;
-  std::string format, matcher;
+  std::string format;
+  PartSpec matcher;
   eval::AskOptions ask;
 };
 
@@ -58,7 +59,7 @@ Settings settings(const EvalArgs& args) {
   if (s.ks.empty() && (has_file || !args.model.model.empty()))
     s.ks = {evaluation.num_answers > 0 ? evaluation.num_answers : config.num_answers};
   s.format = args.format.empty() ? config.format : args.format;
-  s.matcher = args.matcher.empty() ? config.matcher : args.matcher;
+  s.matcher = args.matcher.empty() ? config.matcher : PartSpec{args.matcher, {}};
   s.ask.samples_per_prompt = args.samples.value_or(evaluation.samples_per_prompt);
   s.ask.force_answers = args.force_answers;
   s.ask.force_confidences = args.force_confidences;
@@ -187,7 +188,11 @@ void print_line(const std::string& title, const eval::Evaluation& evaluation) {
 class DataEvaluation {
  public:
   DataEvaluation(const EvalArgs& args, const Settings& settings, const std::string& file, const std::string& name)
-      : args_(args), settings_(settings), file_(file), name_(name), matcher_(make_matcher(settings.matcher)) {}
+      : args_(args),
+        settings_(settings),
+        file_(file),
+        name_(name),
+        matcher_(make_matcher(settings.matcher.name, settings.matcher.options)) {}
 
   void run(SetSource& source, const Way& way, const std::vector<int64_t>& ks, const std::filesystem::path& out) const {
     std::string title = args_.title;
@@ -215,7 +220,7 @@ class DataEvaluation {
                             .data = file_,
                             .data_name = name_,
                             .format = format_name,
-                            .matcher = settings_.matcher,
+                            .matcher = settings_.matcher.name,
                             .seed = args_.seed,
                             .prompts = prompts,
                             .samples_per_prompt = samples,
@@ -253,7 +258,7 @@ int evaluate(const EvalArgs& args) {
   if (!with_model) refuse_without_model(args);
   const Settings s = settings(args);
   make_answer_format(s.format);
-  make_matcher(s.matcher);
+  make_matcher(s.matcher.name, s.matcher.options);
   const std::vector<Way> ways = ways_of(args);
   const std::vector<std::string> names = eval::data_set_names(s.data);
   std::vector<std::vector<Example>> examples;

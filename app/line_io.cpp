@@ -17,7 +17,13 @@ namespace {
 
 std::string shown(const std::string& path, const char* standard) { return path == "-" ? standard : path; }
 
-/// nlohmann's messages start with "[json.exception.parse_error.101] "; people do not need that.
+}  // namespace
+
+void add_io_options(CLI::App& command, IoPaths* paths) {
+  command.add_option("--in", paths->in, "read this file; - = standard input")->capture_default_str();
+  command.add_option("--out", paths->out, "write this file; - = standard output")->capture_default_str();
+}
+
 std::string plain_message(const std::exception& error) {
   std::string text = error.what();
   if (text.starts_with("[json.exception")) {
@@ -27,10 +33,10 @@ std::string plain_message(const std::exception& error) {
   return text;
 }
 
-InputLine read_line(const LineReader& reader, const std::string& text) {
+InputLine parse_line(std::string_view text, const std::string& place, int64_t index) {
   InputLine line;
-  line.place = reader.place();
-  line.index = reader.number() - 1;
+  line.place = place;
+  line.index = index;
   if (plural::detail::json_too_deep(text)) {
     line.error = fmt::format("{}: the JSON is nested more than {} deep", line.place, plural::detail::kMaxJsonDepth);
     return line;
@@ -38,19 +44,12 @@ InputLine read_line(const LineReader& reader, const std::string& text) {
   try {
     line.object = Json::parse(text);
     if (!line.object.is_object()) {
-      line.error = fmt::format("{}: expected a JSON object, found {}", line.place, line.object.type_name());
+      line.error = fmt::format("{}: expected a JSON object, found {}", place, line.object.type_name());
     }
   } catch (const nlohmann::json::exception& error) {
-    line.error = fmt::format("{}: not valid JSON: {}", line.place, plain_message(error));
+    line.error = fmt::format("{}: not valid JSON: {}", place, plain_message(error));
   }
   return line;
-}
-
-}  // namespace
-
-void add_io_options(CLI::App& command, IoPaths* paths) {
-  command.add_option("--in", paths->in, "read this file; - = standard input")->capture_default_str();
-  command.add_option("--out", paths->out, "write this file; - = standard output")->capture_default_str();
 }
 
 std::string to_line(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }
@@ -150,7 +149,8 @@ int map_batches(const IoPaths& paths, size_t batch,
   std::string text;
   while (more) {
     std::vector<InputLine> lines;
-    while (lines.size() < batch && (more = reader.next(&text))) lines.push_back(read_line(reader, text));
+    while (lines.size() < batch && (more = reader.next(&text)))
+      lines.push_back(parse_line(text, reader.place(), reader.number() - 1));
     throw_if_stopped();
     if (lines.empty()) break;
 

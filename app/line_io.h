@@ -72,6 +72,11 @@ struct InputLine {
   int64_t index = 0;  ///< 0-based
   std::string error;  ///< not empty = unusable
 };
+/// Reads a line; what is no JSON object is an `error`.
+InputLine parse_line(std::string_view text, const std::string& place, int64_t index);
+
+/// nlohmann's messages start with "[json.exception.parse_error.101] "; people do not need that.
+std::string plain_message(const std::exception& error);
 
 /// Runs `handle` on each line that holds a JSON object and writes the lines it returns. InputError
 /// (and JSON type errors) of a line become its error line. `finish`, if given, makes the lines

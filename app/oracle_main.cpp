@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // plural-oracle: reads reward and metric cases, one JSON object a line, and writes one line each:
 // {"case_id", "value"} or {"case_id", "error"}. It lets another implementation of the rules be compared with this one.
+// With --math-worker COMMAND ARG... answers of the sources of mathematics are judged by that worker as well.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
@@ -36,11 +37,11 @@ ConfigNode scalar(const std::string& text) {
   return node;
 }
 
-void set_option(ConfigNode& options, const std::string& key, const std::string& value) {
+void set_option(ConfigNode& options, const std::string& key, ConfigNode value) {
   options.kind = ConfigNode::Kind::kMap;
   ConfigNode::Entry entry;
   entry.key = key;
-  entry.value = scalar(value);
+  entry.value = std::move(value);
   options.entries.push_back(std::move(entry));
 }
 
@@ -48,8 +49,42 @@ std::vector<std::string> gold_of(const Json& c) { return c.at("gold").get<std::v
 
 Example example_of(const Json& c) {
   Example example;
+  if (c.contains("source") && c["source"].is_string()) example.source = c["source"].get<std::string>();
   for (const std::string& gold : gold_of(c)) example.gold.push_back({gold, {}, 1.0});
   return example;
+}
+
+// The sources of the cases whose rule is that of mathematics.
+constexpr const char* kMathSources[] = {"math", "MATH500", "bigmath", "Math-lighteval", "aftermath"};
+
+/// Equal normal forms, until main() has been told of a worker.
+std::unique_ptr<Matcher>& matcher() {
+  static std::unique_ptr<Matcher> instance = make_matcher("normalised");
+  return instance;
+}
+
+ConfigNode list_of(std::span<const char* const> words) {
+  ConfigNode list;
+  list.kind = ConfigNode::Kind::kList;
+  for (const char* word : words) list.items.push_back(scalar(word));
+  return list;
+}
+
+std::unique_ptr<Matcher> make_math_matcher(std::span<const char* const> command) {
+  ConfigNode options;
+  set_option(options, "command", list_of(command));
+  set_option(options, "sources", list_of(kMathSources));
+  set_option(options, "fallback", scalar("normalised"));
+  set_option(options, "workers", scalar("1"));
+  return make_matcher("external", options);
+}
+
+/// Whether `text` is one of the case's gold answers.
+bool is_gold(const Json& c, std::string_view text) {
+  Answer answer;
+  answer.text = std::string(text);
+  answer.normal = normal_form(text);
+  return matcher()->match(answer, example_of(c)) >= 0;
 }
 
 bool starts_legacy(const AnswerFormat& format) { return format.name().starts_with("ta") || format.name() == "tbac"; }
@@ -68,7 +103,7 @@ struct Row {
         example(example_of(c)),
         text(1, c.at("completion").get<std::string>()) {
     const CompletionView view{&example, text[0], {}, k};
-    answers = build_answer_batch({&view, 1}, *format, *make_matcher("normalised"), nullptr, at::kCPU, at::kDouble);
+    answers = build_answer_batch({&view, 1}, *format, *matcher(), nullptr, at::kCPU, at::kDouble);
   }
   double score(const std::string& name, const ConfigNode& options) const {
     const Example* const examples[] = {&example};
@@ -89,13 +124,14 @@ Json reward(const Json& c) {
                        !(starts_legacy(*format) && (name == "format" || name == "accuracy"));
   ConfigNode options;
   if (name == "accuracy") {
-    if (c.value("more_than_one_correctness_pt", false)) set_option(options, "more_than_one_correctness_point", "true");
+    if (c.value("more_than_one_correctness_pt", false))
+      set_option(options, "more_than_one_correctness_point", scalar("true"));
     if (c.contains("enforce_uniqueness") && c["enforce_uniqueness"].is_boolean())
-      set_option(options, "enforce_uniqueness", c["enforce_uniqueness"].get<bool>() ? "always" : "never");
+      set_option(options, "enforce_uniqueness", scalar(c["enforce_uniqueness"].get<bool>() ? "always" : "never"));
   }
   const bool sum_off = c.contains("confidences_sum_to_less_than_1") && c["confidences_sum_to_less_than_1"] == false;
   if (sum_off && (name == "brier" || name == "response_constraint" || name == "combined_format_and_constraint"))
-    set_option(options, "sum_at_most_one", "false");
+    set_option(options, "sum_at_most_one", scalar("false"));
   const Json& k = c.at("num_candidates");
   const int64_t asked = reads_k ? answers_asked(c)
                                 : (k.is_number_integer() ? std::max<int64_t>(1, k.get<int64_t>()) : 1);
@@ -106,7 +142,7 @@ Json reward(const Json& c) {
     Json as_set = c;
     as_set["format_pattern"] = "multi_answer_no_analysis";
     ConfigNode sum;
-    if (sum_off) set_option(sum, "sum_at_most_one", "false");
+    if (sum_off) set_option(sum, "sum_at_most_one", scalar("false"));
     const double kept = Row(as_set, asked).score("response_constraint", sum);
     value = name == "response_constraint"
                 ? kept
@@ -158,7 +194,7 @@ Json exact_match(const Json& c) {
   return verdict(matches_any(c.at("completion").get<std::string>(), std::span(gold).first(1)));
 }
 
-Json is_correct(const Json& c) { return verdict(matches_any(c.at("completion").get<std::string>(), gold_of(c))); }
+Json is_correct(const Json& c) { return verdict(is_gold(c, c.at("completion").get<std::string>())); }
 
 Json accuracy_flat_gold(const Json& c) {
   Json own = c;
@@ -187,7 +223,8 @@ int64_t asked_or_all(const Json& c) {
 Json eval_pass(const Json& c, int64_t k) {
   const auto candidates = read_numbered(c.at("completion").get<std::string>(), asked_or_all(c));
   if (!candidates) return 0.0;
-  const Forecasts row = rank_candidates(*candidates, gold_of(c), ranks_by_confidence(lower_format(c)));
+  const Forecasts row = rank_candidates(*candidates, ranks_by_confidence(lower_format(c)),
+                                        [&](std::string_view text) { return is_gold(c, text); });
   return ranked_pass_at_k({&row, 1}, k);
 }
 Json eval_pass_at_1(const Json& c) { return eval_pass(c, 1); }
@@ -197,13 +234,13 @@ Json eval_pass_at_3(const Json& c) { return eval_pass(c, 3); }
 Json eval_set_brier(const Json& c) {
   const auto candidates = read_numbered(c.at("completion").get<std::string>(), asked_or_all(c));
   if (!candidates) return nullptr;
-  const Forecasts row = rank_candidates(*candidates, gold_of(c), false);
+  const Forecasts row = rank_candidates(*candidates, false, [&](std::string_view text) { return is_gold(c, text); });
   return number(set_brier_sum({&row, 1}));
 }
 
 Json eval_single_correct(const Json& c) {
   const auto answer = read_plain_answer(c.at("completion").get<std::string>());
-  return verdict(answer && matches_any(*answer, gold_of(c)));
+  return verdict(answer && is_gold(c, *answer));
 }
 
 Json eval_confidence_level(const Json& c) {
@@ -250,9 +287,9 @@ Json eval_dataset(const Json& c) {
     if (is_set(format)) {
       const auto candidates = read_numbered(completion, asked_or_all(c));
       // The numbers of these cases were made with the reference's normal form.
-      ranked_rows.push_back(candidates
-                                ? rank_candidates(*candidates, gold, ranks_by_confidence(format), reference_normal_form)
-                                : Forecasts{});
+      const auto correct = [&](std::string_view text) { return matches_any(text, gold, reference_normal_form); };
+      ranked_rows.push_back(candidates ? rank_candidates(*candidates, ranks_by_confidence(format), correct)
+                                       : Forecasts{});
     } else {
       const auto answer = read_plain_answer(completion);
       points.confidence.push_back(read_plain_confidence(completion).value_or(0.0));
@@ -297,7 +334,7 @@ Json combine(const Json& c) {
 
 Json advantages(const Json& c) {
   ConfigNode options;
-  set_option(options, "scale", c.at("scale_rewards").get<std::string>());
+  set_option(options, "scale", scalar(c.at("scale_rewards").get<std::string>()));
   AdvantageInput input;
   input.total = at::tensor(c.at("rewards").get<std::vector<double>>(), at::kDouble).to(at::kFloat);
   input.samples_per_prompt = c.at("num_generations").get<int64_t>();
@@ -391,14 +428,16 @@ int answer_all(std::istream& in, std::ostream& out) {
 }  // namespace plural
 
 int main(int argc, char** argv) {
-  if (argc > 1) {
-    const bool help = std::string(argv[1]) == "--help";
-    (help ? std::cout : std::cerr) << "plural-oracle < CASES.jsonl > VALUES.jsonl\n"
+  const std::string option = argc > 1 ? argv[1] : "";
+  if (argc > 1 && !(option == "--math-worker" && argc > 2)) {
+    const bool help = option == "--help";
+    (help ? std::cout : std::cerr) << "plural-oracle [--math-worker COMMAND ARG...] < CASES.jsonl > VALUES.jsonl\n"
                                       "Reads reward and metric cases, one JSON object a line, and writes "
                                       "{\"case_id\", \"value\"} or {\"case_id\", \"error\"} lines.\n";
     return help ? 0 : 2;
   }
   std::ios::sync_with_stdio(false);
   at::set_num_threads(1);
+  if (argc > 2) plural::matcher() = plural::make_math_matcher({argv + 2, static_cast<size_t>(argc - 2)});
   return plural::answer_all(std::cin, std::cout);
 }

@@ -8,7 +8,7 @@
 #include "plural/answers.h"
 #include "plural/error.h"
 #include "plural/objective.h"
-#include "plural/reward.h"
+#include "plural/plugin.h"
 #include "plural/trainer.h"
 
 namespace plural::app {
@@ -24,11 +24,18 @@ void try_build(ConfigReader& reader, const std::string& key, const Build& build)
   }
 }
 
+std::optional<std::string> environment(std::string_view name) {
+  const char* value = std::getenv(std::string(name).c_str());
+  return value ? std::optional<std::string>(value) : std::nullopt;
+}
+
 void check_names(const RunConfig& config, ConfigReader& reader) {
   try_build(reader, "format", [&] { make_answer_format(config.format); });
-  try_build(reader, "matcher", [&] { make_matcher(config.matcher); });
+  try_build(reader, "matcher", [&] { make_matcher(config.matcher.name, config.matcher.options); });
   if (config.task != "rl") return;
-  try_build(reader, "rewards", [&] { build_reward_stack(config.rewards, builtin_rewards()); });
+  std::optional<Registry<Reward>> rewards;
+  try_build(reader, "plugins", [&] { rewards = rewards_of(config); });
+  if (rewards) try_build(reader, "rewards", [&] { build_reward_stack(config.rewards, *rewards); });
   try_build(reader, "advantage", [&] {
     const auto advantage = builtin_advantages().make(config.advantage.name, config.advantage.options);
     advantage->check_sizes(config.samples_per_prompt, config.num_answers);
@@ -37,17 +44,19 @@ void check_names(const RunConfig& config, ConfigReader& reader) {
   });
 }
 
-std::optional<std::string> environment(std::string_view name) {
-  const char* value = std::getenv(std::string(name).c_str());
-  return value ? std::optional<std::string>(value) : std::nullopt;
-}
-
 }  // namespace
+
+Registry<Reward> rewards_of(const RunConfig& config) {
+  Registry<Reward> registry = builtin_rewards({.variables = environment});
+  for (const std::string& plugin : config.plugins) load_plugin(expand_path(plugin, environment), registry);
+  return registry;
+}
 
 RunConfig load_checked_config(const std::filesystem::path& file, const std::vector<std::string>& overrides) {
   RunConfig config = load_run_config(file, overrides, check_names);
   std::vector<std::string*> paths = {&config.model, &config.reference, &config.output, &config.data.train};
   for (std::string& file : config.evaluation.data) paths.push_back(&file);
+  for (std::string& plugin : config.plugins) paths.push_back(&plugin);
   for (std::string* path : paths) *path = expand_path(*path, environment);
   return config;
 }
@@ -55,7 +64,7 @@ RunConfig load_checked_config(const std::filesystem::path& file, const std::vect
 std::vector<std::string> config_warnings(const RunConfig& config) {
   if (config.task != "rl") return {};
   const int64_t k = make_answer_format(config.format)->single() ? 1 : config.num_answers;
-  return build_reward_stack(config.rewards, builtin_rewards()).warnings(k);
+  return build_reward_stack(config.rewards, rewards_of(config)).warnings(k);
 }
 
 }  // namespace plural::app

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "plural/registry.h"
+#include "plural/reward.h"
 #include "plural/run_config.h"
 
 namespace plural::app {
@@ -15,5 +17,8 @@ RunConfig load_checked_config(const std::filesystem::path& file, const std::vect
 
 /// What may be meant but is probably not, as sentences: rewards that pay for what nobody wants.
 std::vector<std::string> config_warnings(const RunConfig& config);
+
+/// The bundled rewards, with this process's environment for their secrets, and those of the configuration's plugins.
+Registry<Reward> rewards_of(const RunConfig& config);
 
 }  // namespace plural::app

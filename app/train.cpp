@@ -95,7 +95,7 @@ int train(const TrainArgs& args) {
   options.progress = [&](const RunProgress& progress) { line.show(progress); };
   RunResult result;
   try {
-    result = run_training(config, options);
+    result = run_training(config, options, rewards_of(config));
   } catch (...) {
     line.end_line();
     throw;

@@ -11,6 +11,8 @@ add_library(plural::plural ALIAS plural_all)
 target_link_libraries(plural_all INTERFACE ${layers})
 target_compile_features(plural_all INTERFACE cxx_std_20)
 set_target_properties(plural_all PROPERTIES EXPORT_NAME plural)
+# plural::plugin (lib/CMakeLists.txt): the headers, for libraries that a program with plural in it loads.
+set_target_properties(plural_plugin PROPERTIES EXPORT_NAME plugin)
 foreach(library IN LISTS libraries)
   string(REGEX REPLACE "^plural_" "" export_name ${library})
   set_target_properties(${library} PROPERTIES EXPORT_NAME ${export_name})
@@ -18,7 +20,7 @@ foreach(library IN LISTS libraries)
 endforeach()
 
 set(PLURAL_CMAKE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/plural)
-install(TARGETS plural_all ${libraries} EXPORT pluralTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(TARGETS plural_all plural_plugin ${libraries} EXPORT pluralTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(EXPORT pluralTargets NAMESPACE plural:: DESTINATION ${PLURAL_CMAKE_DIR})
 install(DIRECTORY include/plural DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
 

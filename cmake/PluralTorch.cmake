@@ -27,7 +27,9 @@ target_include_directories(plural_torch SYSTEM INTERFACE
 target_link_libraries(plural_torch INTERFACE
   ${PLURAL_TORCH_ROOT}/lib/libtorch_cpu.so ${PLURAL_TORCH_ROOT}/lib/libc10.so
   OpenMP::OpenMP_CXX Threads::Threads)
-target_link_options(plural_torch INTERFACE -Wl,--unresolved-symbols=ignore-in-shared-libs
+# In programs only: a plugin finds plural's symbols in the program that loads it, which the option would call an error.
+target_link_options(plural_torch INTERFACE
+  $<$<STREQUAL:$<TARGET_PROPERTY:TYPE>,EXECUTABLE>:-Wl,--unresolved-symbols=ignore-in-shared-libs>
   -Wl,-rpath,${PLURAL_TORCH_ROOT}/lib)
 add_library(plural::torch ALIAS plural_torch)
 

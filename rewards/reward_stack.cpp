@@ -5,12 +5,14 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <optional>
 #include <set>
 
 #include "lib/core/format.h"
 #include "plural/error.h"
 #include "plural/reward.h"
 #include "rewards/schedules.h"
+#include "rewards/slow_scoring.h"
 
 namespace plural {
 namespace {
@@ -37,15 +39,19 @@ struct TermOptions {
   double weight = 1.0;
   Ramp ramp;
   std::string label;
+  double deadline_s = RewardStack::kDeadlineS;
   template <class V>
   void fields(V& v) {
     v.field("weight", weight, any_value(), "factor in the total; 0 = computed and logged, not paid");
     v.field("ramp", ramp, any_value(), "how the weight gets there, from another one; constant unless given");
     v.field("label", label, any_value(), "name in logs; the reward's name unless given");
+    v.field("deadline_s", deadline_s, between(0.001, 1e6), "slow rewards: seconds that a completed batch waits for it");
   }
 };
 
-bool is_term_key(const std::string& key) { return key == "weight" || key == "ramp" || key == "label"; }
+bool is_term_key(const std::string& key) {
+  return key == "weight" || key == "ramp" || key == "label" || key == "deadline_s";
+}
 
 /// Rows that the reward does not apply to are worth 0.
 Tensor masked(const Tensor& values, const Tensor& valid) {
@@ -104,7 +110,7 @@ double RewardWeight::at(int64_t step, int64_t steps) const {
   return linear_ramp(from, value, step, begin, end > 0 ? end : steps);
 }
 
-void RewardStack::add(std::unique_ptr<Reward> reward, RewardWeight weight, std::string name) {
+void RewardStack::add(std::unique_ptr<Reward> reward, RewardWeight weight, std::string name, double deadline_s) {
   PLURAL_CHECK(reward != nullptr, "a reward stack needs rewards");
   PLURAL_CHECK(std::isfinite(weight.value) && std::isfinite(weight.from),
                fmt::format("the weight of a reward must be finite, got {} to {}", weight.from, weight.value));
@@ -112,20 +118,41 @@ void RewardStack::add(std::unique_ptr<Reward> reward, RewardWeight weight, std::
   for (const Term& term : terms_)
     if (term.name == name)
       throw InputError(fmt::format("two rewards are called '{}'; give one of them a `label`", name));
-  terms_.push_back({std::move(reward), weight, std::move(name)});
+  terms_.push_back({.reward = std::move(reward), .weight = weight, .name = std::move(name), .deadline_s = deadline_s});
 }
 
-RewardStack::Result RewardStack::score(const RewardInput& input) const {
+bool RewardStack::has_slow() const {
+  return std::any_of(terms_.begin(), terms_.end(), [](const Term& term) { return term.reward->slow(); });
+}
+
+RewardStack::Result RewardStack::score(const RewardInput& input, SlowScoring* begun) const {
   const AnswerBatch& answers = input.answers;
   PLURAL_CHECK(input.samples_per_prompt >= 1 && answers.rows % input.samples_per_prompt == 0,
                fmt::format("{} rows are no groups of {}", answers.rows, input.samples_per_prompt));
+  std::optional<SlowScoring> own;
+  if (begun == nullptr && has_slow() && answers.rows > 0) {
+    own.emplace(
+        *this, [batch = answers.to(at::kCPU)](auto) { return batch; }, SlowScoring::Step(input));
+    own->add_all(input);
+    begun = &*own;
+  }
+  std::vector<RewardOutput> parts(terms_.size());
+  for (size_t i = 0; i < terms_.size(); ++i)
+    if (begun == nullptr || !terms_[i].reward->slow()) parts[i] = terms_[i].reward->score(input);
+  if (begun != nullptr) {
+    std::vector<RewardOutput> slow = begun->finish(answers);
+    for (size_t i = 0; i < terms_.size(); ++i)
+      if (terms_[i].reward->slow()) parts[i] = std::move(slow[i]);
+  }
+
   const auto options = answers.confidence.options().dtype(at::kFloat);
   Result result;
   result.total = at::zeros({answers.rows}, options);
   result.per_answer = at::zeros({answers.rows, answers.slots}, options);
   std::vector<double> shares;
-  for (const Term& term : terms_) {
-    RewardOutput part = term.reward->score(input);
+  for (size_t i = 0; i < terms_.size(); ++i) {
+    const Term& term = terms_[i];
+    RewardOutput& part = parts[i];
     check_shapes({{"row", part.row, "B"},
                   {"per_answer", part.per_answer, "B K", true},
                   {"valid", part.valid, "B", true},
@@ -145,11 +172,12 @@ RewardStack::Result RewardStack::score(const RewardInput& input) const {
     if (!term.weight.constant()) result.metrics[prefix + "weight"] = weight;
     for (const auto& [key, value] : part.metrics) result.metrics[prefix + key] = value;
     result.weights.push_back(weight);
-    result.parts.push_back(std::move(part));
+    if (!part.problem.empty()) result.problems.push_back(fmt::format("{}: {}", term.name, part.problem));
   }
   const double all = std::accumulate(shares.begin(), shares.end(), 0.0);
   for (size_t i = 0; i < terms_.size() && all > 0; ++i)
     result.metrics["reward/" + terms_[i].name + "/share"] = shares[i] / all;
+  result.parts = std::move(parts);
   add_statistics("total", result.total, {}, result.metrics);
   return result;
 }
@@ -229,7 +257,7 @@ RewardStack build_reward_stack(const std::vector<PartSpec>& specs, const Registr
     const TermOptions::Ramp& ramp = options.ramp;
     const RewardWeight weight = own.find("ramp") ? RewardWeight(ramp.from, options.weight, ramp.begin, ramp.end)
                                                  : RewardWeight(options.weight);
-    stack.add(registry.make(spec.name, rest), weight, options.label);
+    stack.add(registry.make(spec.name, rest), weight, options.label, options.deadline_s);
   }
   return stack;
 }

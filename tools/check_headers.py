@@ -20,7 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PUBLIC = ROOT / "include/plural"
-LIGHT = {"ATen/core/Tensor.h", "c10/core/Device.h", "c10/core/ScalarType.h", "c10/core/DeviceType.h"}
+LIGHT = {"ATen/core/Tensor.h", "c10/core/Device.h", "c10/core/ScalarType.h", "c10/core/DeviceType.h",
+         "torch/headeronly/version.h"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 
 

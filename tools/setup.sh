@@ -15,7 +15,7 @@ say() { echo "setup: $*" >&2; }
 packages=(
   make g++ cmake ninja-build ccache git pkg-config python3-venv wordnet-base clang-format clang-tidy
   libyaml-cpp-dev libeigen3-dev nlohmann-json3-dev libcli11-dev libonig-dev libhwy-dev libicu-dev
-  catch2 libbenchmark-dev
+  libcurl4-openssl-dev bubblewrap catch2 libbenchmark-dev
 )
 
 install_packages() {

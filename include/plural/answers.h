@@ -6,12 +6,14 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "plural/config.h"
 #include "plural/dataset.h"
 #include "plural/tensor.h"
 #include "plural/tokenizer.h"
@@ -100,6 +102,18 @@ Span token_span(const Tokenizer& tokenizer, std::span<const TokenId> ids, Span b
 /// for several threads at a time.
 using MatchFunction = std::function<int64_t(const Answer&)>;
 
+/// One candidate and the example whose gold answers it is held against.
+struct MatchQuestion {
+  const Answer* candidate;
+  const Example* example;
+};
+
+struct MatchVerdicts {
+  std::vector<int64_t> gold{};              ///< one for each question: index of the gold answer, or -1
+  std::map<std::string, double> metrics{};  ///< named counts for the log, e.g. "failures"
+  std::string problem{};                    ///< why a question could not be answered, for people; "" when all could
+};
+
 /// Which gold answer (or none) a candidate is. Thread-safe.
 class Matcher {
  public:
@@ -111,13 +125,16 @@ class Matcher {
   virtual MatchFunction prepare(const Example& example) const {
     return [this, &example](const Answer& candidate) { return match(candidate, example); };
   }
+  /// match() of many questions at once: what build_answer_batch calls. Override it where asking together saves time.
+  virtual MatchVerdicts match_all(std::span<const MatchQuestion> questions) const;
   /// Key under which two candidates count as the same answer (default: the normal form).
   virtual std::string key(const Answer& candidate) const { return candidate.normal; }
 };
 
 /// "normalised" (equal normal forms of answer), "alias" (answer or any alias), "word_set" (equal sets of
-/// singular-folded words, aliases included). Unknown names throw InputError.
-std::unique_ptr<Matcher> make_matcher(std::string_view name);
+/// singular-folded words, aliases included), "external" (asks worker processes, docs/rewards/external.md; the only one
+/// with options). Unknown names and options throw InputError.
+std::unique_ptr<Matcher> make_matcher(std::string_view name, const ConfigNode& options = {});
 
 /// B parsed completions as tensors on one device: all that rewards and credit need. K = slots.
 /// Slots past a row's last answer have `present` false and match -1.
@@ -146,6 +163,8 @@ struct AnswerBatch {
   Tensor confidence_span;            ///< [B, K, 2] int64
   Tensor length;                     ///< [B] int64: completion tokens
   std::vector<AnswerSet> sets;       ///< the host's view, B entries
+  std::map<std::string, double> match_metrics;  ///< MatchVerdicts::metrics
+  std::string match_problem;                    ///< MatchVerdicts::problem
 
   /// z: [B, K] float32, 1 where the slot is correct (match >= 0).
   Tensor correct() const;

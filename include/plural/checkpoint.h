@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tensors in safetensors files, atomic writes, and the run folder's checkpoints.
+// Tensors in safetensors files, atomic writes, hashes, and the run folder's checkpoints.
 #pragma once
 
 #include <cstdint>
@@ -17,6 +17,10 @@ namespace plural {
 /// Writes via a temporary file, fsync and rename: readers see the old or the new file, never a part.
 /// A full disk or read-only folder throws SystemError naming the path, and leaves no temporary file.
 void write_file_atomic(const std::filesystem::path& file, std::string_view bytes);
+
+/// SHA-256 of a file or of bytes as 64 hexadecimal digits. An unreadable file throws InputError.
+std::string sha256_file(const std::filesystem::path& file);
+std::string sha256(std::string_view bytes);
 
 using TensorMetadata = std::map<std::string, std::string>;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Names of devices, and the memory of the CPU. The CUDA half of plural and of LibTorch is loaded when a GPU is first asked for
-// (docs/design/002-cuda-module.md), so programs that stay on the CPU never pay for it.
+// Names of devices, and the memory of the CPU. The CUDA half of plural and of LibTorch is loaded when a GPU is first
+// asked for (docs/design/002-cuda-module.md), so programs that stay on the CPU never pay for it.
 #pragma once
 
 #include <c10/core/Device.h>

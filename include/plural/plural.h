@@ -14,6 +14,7 @@
 #include "plural/metrics.h"
 #include "plural/objective.h"
 #include "plural/optimizer.h"
+#include "plural/plugin.h"
 #include "plural/policy.h"
 #include "plural/registry.h"
 #include "plural/reward.h"

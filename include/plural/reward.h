@@ -2,10 +2,15 @@
 // Rewards judge a batch of answer sets. Subclass Reward, or use the bundled ones by name.
 #pragma once
 
+#include <atomic>
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
+#include <stop_token>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "plural/answers.h"
@@ -31,6 +36,7 @@ struct RewardInput {
   /// drawn from. Entries from answers.length on mean nothing. Undefined unless a reward of the stack needs it.
   Tensor token_entropy{};
   const Embedder* policy_embedder = nullptr;  ///< the policy that wrote the answers; null where there is none
+  std::stop_token stop{};                     ///< asks a slow reward to return soon; what it has not judged yet fails
 };
 
 /// What a reward returns. Tensors are on the device of the input.
@@ -38,7 +44,8 @@ struct RewardOutput {
   Tensor row{};                             ///< [B] float32
   Tensor per_answer{};                      ///< [B, K] float32, optional: the part of `row` that each answer earned
   Tensor valid{};                           ///< [B] bool, optional: false = this reward does not apply to the row
-  std::map<std::string, double> metrics{};  ///< named scalars for the log
+  std::map<std::string, double> metrics{};  ///< named scalars for the log; of slow rewards counts, which add up
+  std::string problem{};                    ///< slow rewards: why a judgement failed, for people; "" when none did
 };
 
 /// One judgement. `score` is const, thread-safe and deterministic given its input.
@@ -62,11 +69,28 @@ class Reward {
   virtual bool judges_confidences() const { return false; }
   /// The formula for people, e.g. "coverage = |distinct correct| / K".
   virtual std::string formula() const { return name(); }
+  /// True for a reward that waits for something outside (a process, a server, a person). It runs on a thread of its
+  /// own, beside the generation of the step's other prompts, gets its input on the CPU, and is given `deadline_s`.
+  virtual bool slow() const { return false; }
+  /// What a row is paid when a slow reward throws or is not back in time.
+  virtual double fail_value() const { return 0.0; }
 };
 
-/// The bundled rewards (rewards/, one file each). The caller may add more before building a stack. `embedders`: what
-/// the rewards that compare answers by embeddings may name under `embedder:`.
-Registry<Reward> builtin_rewards(const Registry<Embedder>& embedders = builtin_embedders());
+/// The value of a variable of the caller's environment, or nullopt. The library reads none itself.
+using VariableLookup = std::function<std::optional<std::string>(std::string_view)>;
+
+/// What the bundled rewards get from the program that uses them.
+struct BuiltinRewardOptions {
+  /// Asked for the secrets that options name (`api_key_env`); without it such an option throws InputError.
+  VariableLookup variables{};
+  /// What the rewards that compare answers by embeddings may name under `embedder:`.
+  Registry<Embedder> embedders = builtin_embedders();
+};
+
+/// The bundled rewards (rewards/, one file each). The caller may add more before building a stack.
+Registry<Reward> builtin_rewards(const BuiltinRewardOptions& options = {});
+
+class SlowScoring;
 
 /// A weight, constant or moving with the step: `from` until step `begin`, then linear, `value` from step `end` on.
 struct RewardWeight {
@@ -86,10 +110,14 @@ struct RewardWeight {
 /// Rewards with weights. Total of a row = sum of weight * value over the rewards that apply to it.
 class RewardStack {
  public:
+  static constexpr double kDeadlineS = 300;
+
   struct Term {
-    std::unique_ptr<Reward> reward;
+    std::shared_ptr<const Reward> reward;  ///< shared with a call that was given up and has not returned yet
     RewardWeight weight;
-    std::string name;  ///< in logs; the reward's name unless given
+    std::string name;                ///< in logs; the reward's name unless given
+    double deadline_s = kDeadlineS;  ///< slow rewards: seconds that the completed batch waits for it
+    std::shared_ptr<std::atomic<bool>> stuck = std::make_shared<std::atomic<bool>>(false);  ///< such a call is out
   };
   struct Result {
     Tensor total;                           ///< [B] float32
@@ -97,10 +125,16 @@ class RewardStack {
     std::vector<RewardOutput> parts;        ///< one for each term, unweighted
     std::vector<double> weights;            ///< one for each term: those of this step
     std::map<std::string, double> metrics;  ///< "reward/<name>/mean" and others (docs/guides/metrics.md)
+    std::vector<std::string> problems;      ///< "<name>: why judgements of a slow reward failed"
   };
 
-  void add(std::unique_ptr<Reward> reward, RewardWeight weight = {}, std::string name = "");
-  Result score(const RewardInput& input) const;
+  void add(std::unique_ptr<Reward> reward, RewardWeight weight = {}, std::string name = "",
+           double deadline_s = kDeadlineS);
+  /// Slow rewards run side by side; rows of one that throws or misses its deadline get its fail_value() and are counted
+  /// in "reward/<name>/failed_rows". An InputError passes through. `begun`: slow rewards are at work on these rows
+  /// already.
+  Result score(const RewardInput& input, SlowScoring* begun = nullptr) const;
+  bool has_slow() const;
   /// f(A_keep), [B] float32: what the slots of `keep` ([B, K] bool) are paid together, with the weights of `result`,
   /// which is score(input). f(all slots) is result.total.
   ///

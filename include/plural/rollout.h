@@ -64,6 +64,10 @@ struct RolloutBatch {
 /// Called between decoding steps with (finished rows, all rows, tokens generated so far); false stops early.
 using RolloutProgress = std::function<bool(int64_t done_rows, int64_t all_rows, int64_t tokens)>;
 
+/// Called when the last of a prompt's G rows is finished, with that prompt's number and rows. Work on them may begin
+/// while the other prompts are still being answered.
+using GroupDone = std::function<void(int64_t prompt, std::span<const Completion> rows)>;
+
 /// Which random streams to use: row r draws from (seed, step, first_row + r).
 struct RolloutKey {
   uint64_t seed = 0;
@@ -80,9 +84,12 @@ class RolloutEngine {
                                 const RolloutKey& key) = 0;
   /// May be empty. Kept for all later calls of generate.
   void set_progress(RolloutProgress progress) { progress_ = std::move(progress); }
+  /// May be empty. Kept for all later calls of generate. An engine is free not to call it.
+  void set_group_done(GroupDone group_done) { group_done_ = std::move(group_done); }
 
  protected:
   RolloutProgress progress_;
+  GroupDone group_done_;
 };
 
 /// Samples from `policy` itself: same tensors, no copy. Both must outlive the engine.

@@ -66,9 +66,4 @@ RunResult run_training(const RunConfig& config, const RunOptions& options,
 /// Throws InputError when `tokenizer` has ids that the model has no embedding for.
 void check_tokenizer_fits(const Tokenizer& tokenizer, const Policy& policy, const std::string& model_dir);
 
-/// SHA-256 of a file as 64 hexadecimal digits (data hashes of manifest.json).
-std::string sha256_file(const std::filesystem::path& file);
-/// SHA-256 of a string.
-std::string sha256(std::string_view bytes);
-
 }  // namespace plural

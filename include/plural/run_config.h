@@ -109,7 +109,7 @@ struct RunConfig {
   DataConfig data;
   std::string format = "compact";
   int64_t num_answers = 3;
-  std::string matcher = "alias";
+  PartSpec matcher{"alias", {}};
   int64_t steps = 100;
   int64_t prompts_per_step = 4;
   int64_t samples_per_prompt = 8;
@@ -117,6 +117,7 @@ struct RunConfig {
   int64_t max_refills = 0;
   int64_t max_batch_tokens = 8192;
   SamplingOptions sampling;
+  std::vector<std::string> plugins;
   std::vector<PartSpec> rewards;
   PartSpec advantage{"grpo", {}};
   ObjectiveOptions objective;
@@ -139,7 +140,7 @@ struct RunConfig {
     v.field("data", data, any_value(), "training data");
     v.field("format", format, any_value(), "how answers are written in a completion");
     v.field("num_answers", num_answers, at_least(1), "K, answers asked for in one completion (rl)");
-    v.field("matcher", matcher, any_value(), "what makes an answer correct");
+    v.field("matcher", matcher, any_value(), "what makes an answer correct, with its own options");
     v.field("steps", steps, at_least(1), "optimiser steps (rl: steps of passes x optimiser steps)");
     v.field("prompts_per_step", prompts_per_step, at_least(1), "P (rl)");
     v.field("samples_per_prompt", samples_per_prompt, at_least(1), "G, completions for each prompt (rl)");
@@ -150,6 +151,7 @@ struct RunConfig {
     v.field("max_batch_tokens", max_batch_tokens, at_least(1),
             "packed tokens of one micro-batch; changes memory, never the result");
     v.field("sampling", sampling, any_value(), "how completions are drawn (rl)");
+    v.field("plugins", plugins, any_value(), "shared libraries with rewards of your own, loaded at start (rl)");
     v.field("rewards", rewards, any_value(), "rewards, each with name, weight, label and its own options (rl)");
     v.field("advantage", advantage, any_value(), "rewards to advantages, with its own options (rl)");
     v.field("objective", objective, any_value(), "policy-gradient loss (rl)");

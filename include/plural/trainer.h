@@ -52,8 +52,9 @@ struct RowRecord {
 };
 
 struct StepReport {
-  int64_t step = 0;   ///< steps done, this one included
-  MetricMap metrics;  ///< docs/guides/metrics.md defines each name and unit
+  int64_t step = 0;                     ///< steps done, this one included
+  MetricMap metrics;                    ///< docs/guides/metrics.md defines each name and unit
+  std::vector<std::string> notes = {};  ///< what went wrong without stopping the step, for people
 };
 
 /// What RL works with; everything is borrowed and must outlive the trainer.
@@ -98,6 +99,9 @@ class RlTrainer {
   void parse(LastStep& s) const;
   void score(LastStep& s) const;
   Tensor completion_entropy(const LastStep& s, int64_t samples_per_prompt) const;
+  RolloutBatch generate_and_hand_over(LastStep& s, std::span<const std::vector<TokenId>> prompts,
+                                      const RolloutKey& key) const;
+  AnswerBatch parse_rows(std::vector<CompletionView> views, at::Device device) const;
   RewardInput reward_input(const LastStep& s, int64_t samples_per_prompt) const;
   void pay_kl(LastStep& s) const;
   Tensor score_greedy(const LastStep& s) const;

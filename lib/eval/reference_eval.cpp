@@ -101,8 +101,8 @@ bool matches_any(std::string_view candidate, std::span<const std::string> gold, 
          std::any_of(gold.begin(), gold.end(), [&](const std::string& text) { return form(text) == normal; });
 }
 
-Forecasts rank_candidates(std::span<const ReferenceCandidate> candidates, std::span<const std::string> gold,
-                          bool by_confidence, NormalForm form) {
+Forecasts rank_candidates(std::span<const ReferenceCandidate> candidates, bool by_confidence,
+                          const std::function<bool(std::string_view text)>& correct) {
   std::vector<size_t> order(candidates.size());
   std::iota(order.begin(), order.end(), size_t{0});
   if (by_confidence)
@@ -112,7 +112,7 @@ Forecasts rank_candidates(std::span<const ReferenceCandidate> candidates, std::s
   Forecasts ranked;
   for (size_t i : order) {
     ranked.confidence.push_back(candidates[i].confidence.value_or(0.0));
-    ranked.correct.push_back(matches_any(candidates[i].text, gold, form) ? 1.0 : 0.0);
+    ranked.correct.push_back(correct(candidates[i].text) ? 1.0 : 0.0);
   }
   return ranked;
 }

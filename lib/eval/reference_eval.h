@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -37,8 +38,8 @@ using NormalForm = std::string (*)(std::string_view text);
 bool matches_any(std::string_view candidate, std::span<const std::string> gold, NormalForm form = normal_form);
 
 /// Candidates as forecasts, a missing confidence as 0, in rank order: by falling confidence (missing ones last)
-/// where `by_confidence`, else as numbered.
-Forecasts rank_candidates(std::span<const ReferenceCandidate> candidates, std::span<const std::string> gold,
-                          bool by_confidence, NormalForm form = normal_form);
+/// where `by_confidence`, else as numbered. `correct` is asked about each text.
+Forecasts rank_candidates(std::span<const ReferenceCandidate> candidates, bool by_confidence,
+                          const std::function<bool(std::string_view text)>& correct);
 
 }  // namespace plural

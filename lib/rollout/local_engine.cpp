@@ -62,15 +62,17 @@ void check_prompts(Prompts prompts, const TransformerPolicy& policy) {
 class Generation {
  public:
   Generation(TransformerPolicy& policy, const Tokenizer& tokenizer, Prompts prompts, const SamplingOptions& options,
-             const RolloutKey& key, const RolloutProgress& progress)
+             const RolloutKey& key, const RolloutProgress& progress, const GroupDone& group_done)
       : policy_(policy),
         tokenizer_(tokenizer),
         prompts_(prompts),
         options_(options),
         key_(key),
         progress_(progress),
+        group_done_(group_done),
         stop_(options.stop),
         rows_(prompts.size() * options.samples_per_prompt),
+        rows_left_(prompts.size(), options.samples_per_prompt),
         prefix_of_prompt_(number_prompts(prompts)),
         cache_(policy.config(), std::min<int64_t>(options.max_rows, std::max<int64_t>(rows_.size(), 1)), capacity(),
                policy.device(), policy.dtype()) {
@@ -248,6 +250,9 @@ class Generation {
         last_state_.erase(prefix);
       }
       ++done_;
+      const int64_t prompt = prompt_of(live.row), group = options_.samples_per_prompt;
+      if (--rows_left_[prompt] == 0 && group_done_)
+        group_done_(prompt, std::span<const Completion>(rows_).subspan(prompt * group, group));
       return true;
     };
     live_.erase(std::remove_if(live_.begin(), live_.end(), leaves), live_.end());
@@ -259,9 +264,11 @@ class Generation {
   const SamplingOptions& options_;
   const RolloutKey& key_;
   const RolloutProgress& progress_;
+  const GroupDone& group_done_;
   StopMatcher stop_;
   std::unordered_set<TokenId> end_ids_;
   std::vector<Completion> rows_;
+  std::vector<int64_t> rows_left_;         // [P]: rows of the prompt that are not done
   std::vector<int64_t> prefix_of_prompt_;  // [P]: number of the prompt's prefix in the cache
   KvCache cache_;
   std::unordered_map<int64_t, int64_t> waiting_;    // prefix -> rows not done
@@ -283,7 +290,7 @@ class LocalEngine final : public RolloutEngine {
     RolloutBatch batch;
     batch.prompts.assign(prompts.begin(), prompts.end());
     batch.samples_per_prompt = options.samples_per_prompt;
-    batch.rows = Generation(policy_, tokenizer_, prompts, options, key, progress_).run();
+    batch.rows = Generation(policy_, tokenizer_, prompts, options, key, progress_, group_done_).run();
     return batch;
   }
 

@@ -33,28 +33,8 @@ Span span_of_bytes(const std::vector<int64_t>& offsets, Span bytes) {
   return {first, last};
 }
 
-/// Completions that a thread reads at a time, and examples: a few tens of microseconds of work.
-constexpr int64_t kRowsAtATime = 8, kExamplesAtATime = 4;
-
-/// The matcher made ready for each example once: the rows of a group share it.
-class PreparedGold {
- public:
-  PreparedGold(std::span<const CompletionView> completions, const Matcher& matcher) {
-    std::vector<const Example*> examples;
-    for (const CompletionView& view : completions)
-      if (places_.try_emplace(view.example, examples.size()).second) examples.push_back(view.example);
-    match_.resize(examples.size());
-    at::parallel_for(0, static_cast<int64_t>(examples.size()), kExamplesAtATime, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i)
-        match_[static_cast<size_t>(i)] = matcher.prepare(*examples[static_cast<size_t>(i)]);
-    });
-  }
-  const MatchFunction& match_of(const Example& example) const { return match_[places_.at(&example)]; }
-
- private:
-  std::unordered_map<const Example*, size_t> places_;
-  std::vector<MatchFunction> match_;
-};
+/// Completions that a thread reads at a time: a few tens of microseconds of work.
+constexpr int64_t kRowsAtATime = 8;
 
 /// Clipped to [0, 1]; 0 for NaN.
 double probability(double stated) { return std::isnan(stated) ? 0.0 : std::clamp(stated, 0.0, 1.0); }
@@ -163,12 +143,27 @@ AnswerBatch build_answer_batch(std::span<const CompletionView> completions, cons
   auto confidence_span = batch.confidence_span.accessor<int64_t, 3>();
   auto length = batch.length.accessor<int64_t, 1>();
 
-  const PreparedGold gold(completions, matcher);
-  const auto read_row = [&](int64_t b) {
+  at::parallel_for(0, rows, kRowsAtATime, [&](int64_t begin, int64_t end) {
+    for (int64_t b = begin; b < end; ++b) {
+      const CompletionView& view = completions[static_cast<size_t>(b)];
+      batch.sets[static_cast<size_t>(b)] = format.parse(view.text, view.k);
+    }
+  });
+  // All questions at once, and from this thread: a matcher may hand them to worker processes.
+  std::vector<MatchQuestion> questions;  // in the order in which the slots are filled
+  std::vector<size_t> first_question;    // [B]
+  for (size_t b = 0; b < batch.sets.size(); ++b) {
+    first_question.push_back(questions.size());
+    for (const Answer& answer : batch.sets[b].answers)
+      if (!answer.answer_bytes.empty()) questions.push_back({&answer, completions[b].example});
+  }
+  MatchVerdicts verdicts = matcher.match_all(questions);
+  PLURAL_CHECK(verdicts.gold.size() == questions.size(), "a matcher answers every question");
+
+  const auto fill_row = [&](int64_t b) {
     const CompletionView& view = completions[static_cast<size_t>(b)];
     const Example& example = *view.example;
-    AnswerSet& set = batch.sets[static_cast<size_t>(b)];
-    set = format.parse(view.text, view.k);
+    const AnswerSet& set = batch.sets[static_cast<size_t>(b)];
     has_overall_confidence[b] = set.has_overall_confidence;
     overall_confidence_stated[b] = !std::isnan(set.overall_confidence);
     overall_confidence[b] = probability(set.overall_confidence);
@@ -186,7 +181,7 @@ AnswerBatch build_answer_batch(std::span<const CompletionView> completions, cons
       gold_weight[b][static_cast<int64_t>(y)] = weight_sum > 0 ? example.gold[y].weight / weight_sum
                                                                : 1.0 / static_cast<double>(example.gold.size());
 
-    const MatchFunction& match_gold = gold.match_of(example);
+    size_t question = first_question[static_cast<size_t>(b)];
     std::vector<int64_t> offsets;
     if (!view.ids.empty()) {
       PLURAL_CHECK(tokenizer != nullptr, "token spans need a tokenizer");
@@ -198,7 +193,7 @@ AnswerBatch build_answer_batch(std::span<const CompletionView> completions, cons
       if (answer.answer_bytes.empty()) continue;
       const auto slot = static_cast<int64_t>(i);
       present[b][slot] = true;
-      match[b][slot] = match_gold(answer);
+      match[b][slot] = verdicts.gold[question++];
       if (const std::string name = matcher.key(answer); !name.empty())
         key[b][slot] = keys.emplace(name, static_cast<int64_t>(keys.size())).first->second;
       confidence_stated[b][slot] = !std::isnan(answer.confidence);
@@ -212,8 +207,10 @@ AnswerBatch build_answer_batch(std::span<const CompletionView> completions, cons
     }
   };
   at::parallel_for(0, rows, kRowsAtATime, [&](int64_t begin, int64_t end) {
-    for (int64_t b = begin; b < end; ++b) read_row(b);
+    for (int64_t b = begin; b < end; ++b) fill_row(b);
   });
+  batch.match_metrics = std::move(verdicts.metrics);
+  batch.match_problem = std::move(verdicts.problem);
   batch.confidence = batch.confidence.to(dtype);
   batch.overall_confidence = batch.overall_confidence.to(dtype);
   batch.gold_weight = batch.gold_weight.to(dtype);

@@ -1,14 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <ATen/Parallel.h>
+
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "lib/core/format.h"
+#include "lib/text/external_matcher.h"
 #include "lib/text/normal_form.h"
 #include "plural/answers.h"
 #include "plural/error.h"
 
 namespace plural {
 namespace {
+
+/// Examples that a thread makes ready at a time, and candidates that it looks up: a few tens of microseconds of work.
+constexpr int64_t kExamplesAtATime = 4, kQuestionsAtATime = 64;
 
 /// Equal keys match; the first gold answer with a key owns it. An empty key matches nothing.
 class KeyMatcher final : public Matcher {
@@ -49,11 +56,33 @@ class KeyMatcher final : public Matcher {
 
 }  // namespace
 
-std::unique_ptr<Matcher> make_matcher(std::string_view name) {
+MatchVerdicts Matcher::match_all(std::span<const MatchQuestion> questions) const {
+  std::unordered_map<const Example*, size_t> places;  // the rows of a group share what was made ready once
+  std::vector<const Example*> examples;
+  for (const MatchQuestion& question : questions)
+    if (places.try_emplace(question.example, examples.size()).second) examples.push_back(question.example);
+  std::vector<MatchFunction> prepared(examples.size());
+  at::parallel_for(0, static_cast<int64_t>(examples.size()), kExamplesAtATime, [&](int64_t begin, int64_t end) {
+    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) prepared[i] = prepare(*examples[i]);
+  });
+  MatchVerdicts verdicts;
+  verdicts.gold.resize(questions.size());
+  at::parallel_for(0, static_cast<int64_t>(questions.size()), kQuestionsAtATime, [&](int64_t begin, int64_t end) {
+    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i)
+      verdicts.gold[i] = prepared[places.at(questions[i].example)](*questions[i].candidate);
+  });
+  return verdicts;
+}
+
+std::unique_ptr<Matcher> make_matcher(std::string_view name, const ConfigNode& options) {
+  if (name == "external") return make_external_matcher(options);
+  if (!options.entries.empty())
+    throw InputError(fmt::format("{}: the matcher '{}' has no option '{}'", to_string(options.entries[0].mark), name,
+                                 options.entries[0].key));
   if (name == "normalised") return std::make_unique<KeyMatcher>("normalised", false, false);
   if (name == "alias") return std::make_unique<KeyMatcher>("alias", true, false);
   if (name == "word_set") return std::make_unique<KeyMatcher>("word_set", true, true);
-  throw InputError(fmt::format("unknown matcher '{}'; the matchers are normalised, alias, word_set", name));
+  throw InputError(fmt::format("unknown matcher '{}'; the matchers are normalised, alias, word_set, external", name));
 }
 
 }  // namespace plural

@@ -12,6 +12,7 @@
 #include "plural/embedder.h"
 #include "plural/error.h"
 #include "plural/trainer.h"
+#include "rewards/slow_scoring.h"
 
 namespace plural {
 
@@ -24,6 +25,7 @@ struct RlTrainer::LastStep {
   AnswerBatch answers;
   Tensor token_entropy;                       // [B, T], where a reward asks for it
   std::unique_ptr<Embedder> policy_embedder;  // for rewards that compare answers by the policy's states
+  std::unique_ptr<SlowScoring> slow;          // only while the step runs
   RewardStack::Result rewards;
   AdvantageOutput advantage;
   int64_t drawn = 0;    // prompts, those that were replaced included
@@ -145,7 +147,7 @@ void RlTrainer::generate(LastStep& s) const {
   const RolloutKey key{options_.seed, static_cast<uint64_t>(step_),
                        static_cast<uint64_t>(drawn_before * options_.samples_per_prompt)};
   Stopwatch watch;
-  RolloutBatch fresh = parts_.engine.generate(prompts, options_.sampling, key);
+  RolloutBatch fresh = generate_and_hand_over(s, prompts, key);
   s.generate_s += watch.lap_s();
   s.rollout.samples_per_prompt = options_.samples_per_prompt;
   s.rollout.prompts.insert(s.rollout.prompts.end(), prompts.begin(), prompts.end());
@@ -156,18 +158,60 @@ void RlTrainer::generate(LastStep& s) const {
   PLURAL_CHECK(s.rollout.rows.size() == s.examples.size(), "the engine must return P * G rows");
 }
 
+// Generates, and gives every group to the slow rewards as soon as it is complete; those of earlier rounds at once.
+RolloutBatch RlTrainer::generate_and_hand_over(LastStep& s, std::span<const std::vector<TokenId>> prompts,
+                                               const RolloutKey& key) const {
+  if (!parts_.rewards.has_slow()) return parts_.engine.generate(prompts, options_.sampling, key);
+  const auto group = static_cast<size_t>(options_.samples_per_prompt);
+  const size_t done = s.rollout.prompts.size();
+  const auto parse = [this](std::span<const CompletionView> views) {
+    return parse_rows({views.begin(), views.end()}, at::kCPU);
+  };
+  s.slow = std::make_unique<SlowScoring>(parts_.rewards, parse,
+                                         SlowScoring::Step(reward_input(s, options_.samples_per_prompt)));
+  std::vector<bool> handed_over(prompts.size(), false);
+  const auto hand_over = [&](size_t prompt, std::span<const Completion> rows) {
+    std::vector<std::string> texts;
+    std::vector<std::vector<TokenId>> ids;
+    for (const Completion& row : rows) {
+      texts.push_back(row.text);
+      ids.push_back(row.ids);
+    }
+    s.slow->add(static_cast<int64_t>(prompt * group), *s.examples[prompt * group], std::move(texts), std::move(ids));
+  };
+  for (size_t p = 0; p < done; ++p) hand_over(p, std::span<const Completion>(s.rollout.rows).subspan(p * group, group));
+  struct Forget {  // the callback refers to this call
+    RolloutEngine& engine;
+    ~Forget() { engine.set_group_done({}); }
+  } forget{parts_.engine};
+  parts_.engine.set_group_done([&](int64_t p, std::span<const Completion> rows) {
+    hand_over(done + static_cast<size_t>(p), rows);
+    handed_over[static_cast<size_t>(p)] = true;
+  });
+  RolloutBatch fresh = parts_.engine.generate(prompts, options_.sampling, key);
+  PLURAL_CHECK(fresh.rows.size() == prompts.size() * group, "the engine must return P * G rows");
+  for (size_t p = 0; p < prompts.size(); ++p)
+    if (!handed_over[p]) hand_over(done + p, std::span<const Completion>(fresh.rows).subspan(p * group, group));
+  return fresh;
+}
+
+AnswerBatch RlTrainer::parse_rows(std::vector<CompletionView> views, at::Device device) const {
+  for (CompletionView& view : views) view.k = options_.num_answers;
+  return build_answer_batch(views, parts_.format, parts_.matcher, &parts_.tokenizer, device);
+}
+
 void RlTrainer::parse(LastStep& s) const {
   std::vector<CompletionView> views;
-  for (size_t b = 0; b < s.examples.size(); ++b)
-    views.push_back({s.examples[b], s.texts[b], s.rollout.rows[b].ids, options_.num_answers});
-  s.answers = build_answer_batch(views, parts_.format, parts_.matcher, &parts_.tokenizer, parts_.policy.device());
+  for (size_t b = 0; b < s.examples.size(); ++b) views.push_back({s.examples[b], s.texts[b], s.rollout.rows[b].ids});
+  s.answers = parse_rows(std::move(views), parts_.policy.device());
   // Made anew at each step: it remembers what these weights said.
   s.policy_embedder = make_policy_embedder(parts_.policy, parts_.tokenizer);
 }
 
 void RlTrainer::score(LastStep& s) const {
   s.token_entropy = completion_entropy(s, options_.samples_per_prompt);
-  s.rewards = parts_.rewards.score(reward_input(s, options_.samples_per_prompt));
+  s.rewards = parts_.rewards.score(reward_input(s, options_.samples_per_prompt), s.slow.get());
+  s.slow.reset();
 }
 
 // [B, T] nats, or undefined where no reward asks for it.
@@ -299,7 +343,10 @@ StepReport RlTrainer::report(MetricMap metrics, double seconds) const {
   metrics.merge(rollout_metrics(s.rollout));
   metrics["time/step_s"] = seconds;
   metrics["rate/tokens_per_s"] = metrics["rollout/tokens"] / seconds;
-  return {step_, std::move(metrics)};
+  for (const auto& [name, value] : s.answers.match_metrics) metrics["match/" + name] = value;
+  StepReport report{step_, std::move(metrics), s.rewards.problems};
+  if (!s.answers.match_problem.empty()) report.notes.push_back("matcher: " + s.answers.match_problem);
+  return report;
 }
 
 void RlTrainer::visit_rows(const std::function<void(const RowRecord&)>& visit) const {

@@ -129,6 +129,10 @@ class Run {
       }
       step_ = report.step;
       saved_model_stale_ = true;
+      // The same trouble every step is told once.
+      if (report.notes != notes_)
+        for (const std::string& note : report.notes) say(fmt::format("note: step {}: {}\n", step_, note));
+      notes_ = report.notes;
       if (config_.samples.every > 0 && step_ % config_.samples.every == 0) {
         if (const std::string lines = trainer_->sample_lines(step_); !lines.empty())
           folder_.write_samples(step_, lines);
@@ -230,6 +234,7 @@ class Run {
   std::unique_ptr<MetricSink> lines_, board_;
   int64_t step_ = 0;
   std::optional<BestModel> best_;   ///< in best/
+  std::vector<std::string> notes_;  ///< of the last step
   int64_t saved_step_ = 0;          ///< of the newest checkpoint; a fresh run needs none for step 0
   bool saved_model_stale_ = false;  ///< model/ is absent or older than the weights
   bool evaluating_ = false;

@@ -62,7 +62,8 @@ void flatten(const ConfigNode& node, const std::string& path, std::map<std::stri
 /// Settings that change what is kept, not what is computed; files are compared by their hashes.
 bool may_differ(const std::string& key) {
   static const std::set<std::string> free = {"output", "model", "reference", "data.train", "samples.every"};
-  return free.contains(key) || key.starts_with("checkpoint.") || key.starts_with("evaluation.data");
+  return free.contains(key) || key.starts_with("checkpoint.") || key.starts_with("evaluation.data") ||
+         key.starts_with("plugins.");
 }
 
 std::map<std::string, std::string> settings(const std::string& yaml, const std::string& file) {
@@ -130,6 +131,8 @@ FileHashes hash_inputs(const RunConfig& config) {
   const std::vector<std::string>& held_out = config.evaluation.data;
   for (size_t i = 0; i < held_out.size(); ++i)
     hashes[i == 0 ? "evaluation.data" : fmt::format("evaluation.data[{}]", i)] = sha256_file(held_out[i]);
+  for (size_t i = 0; i < config.plugins.size(); ++i)
+    hashes[fmt::format("plugins.{}", i)] = sha256_file(config.plugins[i]);
   // A resumed run takes the policy's weights from its checkpoint, but those of the KL term's reference from their
   // folder.
   if (config.task == "rl" && config.objective.uses_reference())

@@ -114,7 +114,7 @@ std::unique_ptr<RunParts> build_run_parts(const RunConfig& config, const Registr
   const bool rl = config.task == "rl";
   // Names and options first: a misspelt reward is found before a model is loaded.
   auto format = make_answer_format(config.format);
-  auto matcher = make_matcher(config.matcher);
+  auto matcher = make_matcher(config.matcher.name, config.matcher.options);
   RewardStack stack;
   std::unique_ptr<AdvantageEstimator> advantage;
   std::unique_ptr<Objective> objective;

@@ -5,6 +5,7 @@
   oracle_test.py golden   tests/golden/reward_cases.jsonl; `expected` null = undefined or an error
   oracle_test.py large    ../shared/oracle/*.jsonl with its own checker; exits 77 (skipped) where it is absent
 """
+import importlib.util
 import json
 import math
 import os
@@ -47,8 +48,14 @@ def run_large():
     if not (folder / "check_cases.py").is_file():
         print(f"skipped: {folder} is not there")
         return 77
-    codes = [subprocess.call([sys.executable, str(folder / "check_cases.py"), str(cases), "--right", "--skip-tag", "math",
-                              "--", str(ORACLE)]) for cases in sorted(folder.glob("*.jsonl"))]
+    options, command = ["--skip-tag", "math"], [str(ORACLE)]
+    if importlib.util.find_spec("math_verify"):
+        options = []
+        command += ["--math-worker", sys.executable, str(SOURCE / "tools/math_verify_worker.py")]
+    else:
+        print("without the cases of mathematics: math-verify is not installed")
+    codes = [subprocess.call([sys.executable, str(folder / "check_cases.py"), str(cases), "--right", *options, "--",
+                              *command]) for cases in sorted(folder.glob("*.jsonl"))]
     return 1 if any(codes) or not codes else 0
 
 

@@ -24,6 +24,17 @@ fi
 if [ -x "$prefix/bin/plural" ]; then
   "$prefix/bin/plural" --help > "$work/help"
   grep -q train "$work/help"
+
+  # A plugin built against the package, loaded by the installed command: the README's example.
+  cp -r "$source/examples/plugin_reward" "$work/plugin"
+  "$cmake" -S "$work/plugin" -B "$work/plugin/build" -G Ninja -DCMAKE_BUILD_TYPE=Release \
+           -DCMAKE_CXX_COMPILER="$compiler" -DCMAKE_PREFIX_PATH="$prefix"
+  "$cmake" --build "$work/plugin/build"
+  cd "$work/plugin"
+  export PLURAL_HOME=$work
+  echo '{"completion": "<answer1>cat</answer1><confidence1>1</confidence1><answer2>a big dog</answer2><confidence2>0</confidence2>", "gold": ["cat"]}' |
+    "$prefix/bin/plural" score --config brevity.yaml | tee "$work/scores"
+  grep -q '"rewards":{"coverage":0.5,"brevity":0.75},"total":0.875' "$work/scores"
 else
   echo "bin/plural was not installed"
   exit 1

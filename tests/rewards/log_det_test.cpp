@@ -51,7 +51,7 @@ TEST_CASE("rewards on embeddings take embedders of the caller, or the policy") {
   };
   auto embedders = plural::builtin_embedders();
   embedders.add("angles", "lengths as angles", [](const plural::ConfigNode&) { return std::make_unique<Angles>(); });
-  const auto registry = plural::builtin_rewards(embedders);
+  const auto registry = plural::builtin_rewards({.embedders = embedders});
   const auto own = registry.make("log_det", plural::parse_yaml("{embedder: angles, scale: 2}", "options"));
   check_close(Scored::values(own->score(scored.input()).row), {expected(2)}, 1e-6);
   // A negative cosine counts as 0: distances 1/2, 1, 1.

@@ -319,3 +319,34 @@ TEST_CASE("bfloat16 generates and agrees with the policy on average", "[engine]"
   // A tiny model with large weights: coarser than a trained one, which is held to 0.01 by generation_parity_test.
   CHECK(log_prob_gap(model, batch).abs().mean().item<float>() < 0.05);
 }
+
+TEST_CASE("groups are reported once, complete, and change nothing") {
+  Model model;
+  const Prompts prompts = model.prompts(kTexts);
+  SamplingOptions options;
+  options.samples_per_prompt = 3;
+  options.max_new_tokens = 12;
+  options.max_rows = 4;  // groups finish one after the other
+  const RolloutBatch plain = model.engine->generate(prompts, options, {1, 2, 0});
+
+  std::vector<std::vector<std::vector<TokenId>>> seen(prompts.size());
+  int64_t rows_done = 0, done_at_first_group = -1;
+  model.engine->set_progress([&](int64_t done, int64_t, int64_t) {
+    rows_done = done;
+    return true;
+  });
+  model.engine->set_group_done([&](int64_t prompt, std::span<const Completion> rows) {
+    if (done_at_first_group < 0) done_at_first_group = rows_done;
+    REQUIRE(seen.at(static_cast<size_t>(prompt)).empty());
+    for (const Completion& row : rows) seen[static_cast<size_t>(prompt)].push_back(row.ids);
+  });
+  const RolloutBatch reported = model.engine->generate(prompts, options, {1, 2, 0});
+  CHECK(ids_of(reported) == ids_of(plain));
+  for (size_t p = 0; p < prompts.size(); ++p) {
+    REQUIRE(seen[p].size() == 3);
+    for (size_t g = 0; g < 3; ++g) CHECK(seen[p][g] == reported.rows[3 * p + g].ids);
+  }
+  CHECK(done_at_first_group < 15);  // while others were still decoding
+  model.engine->set_group_done({});
+  CHECK(ids_of(model.engine->generate(prompts, options, {1, 2, 0})) == ids_of(plain));
+}

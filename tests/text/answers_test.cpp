@@ -307,3 +307,34 @@ TEST_CASE("answer spans over token ids are byte-exact, whatever the tokens") {
   CHECK(token_span(tokenizer, bytes, {5, 5}).empty());
   CHECK(token_span(tokenizer, bytes, {100000, 100001}).empty());
 }
+
+TEST_CASE("confidences that are no numbers, too large, in percent or in other digits") {
+  const auto format = make_answer_format("compact");
+  const auto read = [&](const std::string& confidence) {
+    return format->parse("<answer1>cat</answer1><confidence1>" + confidence + "</confidence1>", 1);
+  };
+  for (const std::string text :
+       {"nan", "NaN", "-nan", "inf", "-Infinity", "1e999", "-1e999", "85%", "0,5", "1/2", "0x1p-1", "\u0660.\u0665",
+        "\u06f0.\u06f5", "0.1_5", "0.5 0.6", "\u22120.5", "0.5\u200b", "", "high"}) {
+    INFO(text);
+    const AnswerSet set = read(text);
+    REQUIRE(set.answers.size() == 1);
+    CHECK(set.answers[0].text == "cat");
+    CHECK(set.answers[0].has_confidence);
+    CHECK(std::isnan(set.answers[0].confidence));
+    CHECK_FALSE(set.format_ok);
+    CHECK_FALSE(set.problem.empty());
+  }
+  for (const auto& [text, value] : std::vector<std::pair<std::string, double>>{{"0.85", 0.85},
+                                                                               {" .5\n", 0.5},
+                                                                               {"5.", 5},
+                                                                               {"+0.5", 0.5},
+                                                                               {"-0", 0},
+                                                                               {"1e-999", 0},
+                                                                               {"1.00000000000000000001", 1}}) {
+    INFO(text);
+    const AnswerSet set = read(text);
+    CHECK(set.answers.at(0).confidence == value);
+    CHECK(set.format_ok == (value <= 1));
+  }
+}

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <ATen/core/grad_mode.h>
 
+#include <atomic>
+#include <chrono>
 #include <cmath>
+#include <thread>
 #include <limits>
 #include <set>
 
@@ -537,4 +540,81 @@ TEST_CASE("RL raises a reward") {
   while (!run.trainer.done()) last = run.trainer.step().metrics.at("reward/total/mean");
   CHECK(first < .3);  // 26 of 259 tokens
   CHECK(last > .8);
+}
+
+namespace {
+
+/// EarlyLetters as a reward that waits; it notes when it was first called, and may hang.
+class SlowLetters final : public Reward {
+ public:
+  struct Log {
+    std::atomic<int> calls{0};
+    std::atomic<int64_t> rows{0};
+    std::atomic<bool> hang{false};
+  };
+  explicit SlowLetters(std::shared_ptr<Log> log) : log_(std::move(log)) {}
+  std::string name() const override { return "early_letters"; }
+  bool slow() const override { return true; }
+  double fail_value() const override { return 0.125; }
+  RewardOutput score(const RewardInput& input) const override {
+    ++log_->calls;
+    log_->rows += input.answers.rows;
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    while (log_->hang) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    return letters_.score(input);
+  }
+
+ private:
+  std::shared_ptr<Log> log_;
+  EarlyLetters letters_;
+};
+
+}  // namespace
+
+TEST_CASE("a slow reward works beside generation and changes not one bit") {
+  World fast, slow;
+  const auto log = std::make_shared<SlowLetters::Log>();
+  slow.rewards = {};
+  slow.rewards.add(std::make_unique<SlowLetters>(log));
+  RlOptions options = small_options();
+  options.sampling.max_rows = 1;  // prompts finish one after the other
+  Run a(fast, 1, options), b(slow, 1, options);
+  // Rows of the second prompt wait until the first prompt's are being scored: were they not, this would be seen below.
+  int calls_before = 0;
+  b.engine->set_progress([&](int64_t done, int64_t all, int64_t) {
+    for (int i = 0; i < 1000 && done >= options.samples_per_prompt && done < all && log->calls == calls_before; ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    return true;
+  });
+  for (int step = 0; step < 3; ++step) {
+    calls_before = log->calls;
+    const MetricMap expected = timeless(a.trainer.step().metrics);
+    MetricMap found = timeless(b.trainer.step().metrics);
+    CHECK(found.at("reward/early_letters/failed_rows") == 0);
+    found.erase("reward/early_letters/failed_rows");
+    CHECK(found == expected);
+    CHECK(log->calls == calls_before + 2);
+  }
+  check_equal(copy_of(*a.policy), copy_of(*b.policy));
+  const int64_t rows = options.prompts_per_step * options.samples_per_prompt;
+  CHECK(log->rows == 3 * rows);
+}
+
+TEST_CASE("a slow reward that hangs costs its rows and no more") {
+  World world;
+  const auto log = std::make_shared<SlowLetters::Log>();
+  world.rewards = {};
+  world.rewards.add(std::make_unique<SlowLetters>(log), 1.0, "", 0.1);
+  Run run(world, 1, small_options());
+  log->hang = true;
+  const StepReport report = run.trainer.step();
+  const auto rows = static_cast<double>(small_options().prompts_per_step * small_options().samples_per_prompt);
+  CHECK(report.metrics.at("reward/early_letters/failed_rows") == rows);
+  CHECK(report.metrics.at("reward/total/mean") == Approx(0.125));
+  CHECK(report.metrics.at("optim/updates") == 0);  // all equal: nothing to learn from
+  REQUIRE(report.notes.size() == 1);
+  CHECK_THAT(report.notes[0], Catch::Contains("deadline_s"));
+  log->hang = false;
+  while (world.rewards.terms()[0].stuck->load()) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  CHECK(run.trainer.step().metrics.at("reward/early_letters/failed_rows") == 0);
 }

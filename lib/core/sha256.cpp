@@ -9,7 +9,7 @@
 
 #include "lib/core/format.h"
 #include "plural/error.h"
-#include "plural/run.h"
+#include "plural/checkpoint.h"
 
 namespace plural {
 namespace {

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// Slow rewards at work while other rows are still being generated (docs/design/006-slow-rewards.md).
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "plural/reward.h"
+
+namespace plural {
+
+/// The slow rewards of one stack on one batch of rows. Each has a thread that takes all rows that are there, scores
+/// them, and takes the next ones. A reward that does not return is given up: its thread, which owns all that the reward
+/// sees, is left to itself, and the reward is not called again until that call has returned.
+class SlowScoring {
+ public:
+  /// Reads rows as the trainer does. Called on the threads of the rewards, one call at a time each.
+  using Parse = std::function<AnswerBatch(std::span<const CompletionView>)>;
+
+  /// What RewardInput says besides the rows. Token entropies are not there for slow rewards.
+  struct Step {
+    int64_t samples_per_prompt = 1;
+    int64_t step = 0;
+    int64_t steps = 0;
+    int64_t max_new_tokens = 0;
+    int64_t vocab_size = 0;
+    explicit Step(const RewardInput& input)
+        : samples_per_prompt(input.samples_per_prompt),
+          step(input.step),
+          steps(input.steps),
+          max_new_tokens(input.max_new_tokens),
+          vocab_size(input.vocab_size) {}
+  };
+
+  /// `stack` must outlive this object, and so must what `parse` refers to.
+  SlowScoring(const RewardStack& stack, Parse parse, const Step& step);
+  /// Asks the rewards that are still at work to stop, and gives up those that do not.
+  ~SlowScoring();
+  SlowScoring(const SlowScoring&) = delete;
+  SlowScoring& operator=(const SlowScoring&) = delete;
+
+  /// Hands over rows first_row, first_row + 1, ... and returns at once. `ids` may be empty.
+  void add(int64_t first_row, const Example& example, std::vector<std::string> texts,
+           std::vector<std::vector<TokenId>> ids = {});
+  /// Hands over a whole batch at once; `parse` is then called once, with all its rows.
+  void add_all(const RewardInput& input);
+  /// No more rows come. Waits until every reward is done or its deadline, counted from now, has passed. One output for
+  /// each term of the stack, undefined for those that are not slow; tensors on the device of `answers`, whose rows are
+  /// those that were added. An InputError of a reward is thrown here.
+  std::vector<RewardOutput> finish(const AnswerBatch& answers);
+
+ private:
+  struct Runner;
+  struct Rows;
+  void hand_over(const std::vector<Rows>& groups);
+  const RewardStack& stack_;
+  std::vector<std::unique_ptr<Runner>> runners_;  // one for each term, null for those that are not slow
+};
+
+}  // namespace plural

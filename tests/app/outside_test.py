@@ -1,0 +1,123 @@
+"""Rewards from outside the process, through the command: workers, programs, plugins, a judge."""
+
+import json
+import os
+import pathlib
+import sys
+import unittest
+
+from plural_command import RL, CommandTest, lines, make_model, plural, write_lines
+
+SOURCE = pathlib.Path(__file__).resolve().parents[2]
+PLUGINS = pathlib.Path(os.environ["PLURAL_BIN"]).parent / "test_plugins"
+
+WORKER = """
+import json, sys
+for line in sys.stdin:
+    request = json.loads(line)
+    if "plural_worker" in request:
+        reply = {"plural_worker": 1}
+    else:
+        reply = {"id": request["id"], "results": [{"value": len(item["completion"]) / 100} for item in request["items"]]}
+    print(json.dumps(reply), flush=True)
+"""
+
+SCORE = """model: m
+output: o
+data: {{train: t}}
+num_answers: 2
+{more}
+"""
+
+
+def completion(*answers):
+    return "".join(f"<answer{i}>{a}</answer{i}><confidence{i}>0.4</confidence{i}>" for i, a in enumerate(answers, 1))
+
+
+class OutsideTest(CommandTest):
+    def score(self, more, rows, **options):
+        config = self.dir / "score.yaml"
+        config.write_text(SCORE.format(more=more))
+        done = plural("score", "--config", config, stdin="".join(json.dumps(row) + "\n" for row in rows), **options)
+        return done, lines(done.stdout)
+
+    def worker(self):
+        path = self.dir / "worker.py"
+        path.write_text(WORKER)
+        return json.dumps([sys.executable, str(path)])
+
+    def test_score_with_a_worker(self):
+        text = completion("cat", "dog")
+        done, out = self.score(f"rewards: [coverage, {{name: external, command: {self.worker()}}}]",
+                               [{"completion": text, "gold": ["cat"]}] * 3)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        for row in out:
+            self.assertEqual(row["rewards"]["coverage"], 0.5)
+            self.assertAlmostEqual(row["rewards"]["external"], len(text) / 100, places=5)
+            self.assertNotIn("failures", row)
+
+    def test_score_by_the_rules_of_mathematics(self):
+        worker = json.dumps([sys.executable, str(SOURCE / "tools/math_verify_worker.py")])
+        rows = [{"completion": completion("0.5", "the answer is $\\frac{1}{3}$"), "gold": ["1/2", "1/3"], "source": source}
+                for source in ("MATH500", "aftermath")]
+        done, out = self.score(f"matcher: {{name: external, command: {worker}, sources: [MATH500], workers: 1}}\n"
+                               "rewards: [coverage]", rows)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual([row["correct"] for row in out], [[True, True], [False, False]])
+        self.assertEqual([row["total"] for row in out], [1, 0])
+
+    def test_a_broken_worker_is_said(self):
+        done, out = self.score("rewards: [{name: external, command: [\"false\"]}]", [{"completion": "", "gold": ["cat"]}])
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("the worker 'false' cannot be used", out[0]["error"])
+
+    def test_score_and_check_with_a_plugin(self):
+        more = f"plugins: [{PLUGINS}/libplugin_brevity.so]\nrewards: [coverage, {{name: brevity, weight: 0.5}}]"
+        done, out = self.score(more, [{"completion": completion("cat", "a big dog"), "gold": ["cat"]}])
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(out[0]["rewards"], {"coverage": 0.5, "brevity": 0.75})
+        self.assertEqual(out[0]["total"], 0.875)
+        done, _ = self.score("plugins: [none.so]\nrewards: [brevity]", [])
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("score.yaml:5:1: 'plugins': plugin none.so: there is no such file", done.stderr)
+        done, _ = self.score(f"plugins: [{PLUGINS}/libplugin_old_abi.so]\nrewards: [brevity]", [])
+        self.assertIn("was built for 'plural 0.0.1", done.stderr)
+
+    def test_the_key_of_a_judge_is_looked_up_by_the_command(self):
+        judge = "rewards: [{name: judge, url: \"http://127.0.0.1:9/\", model: m, retries: 0, api_key_env: PLURAL_NO_SUCH_KEY}]"
+        done, _ = self.score(judge, [])
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("'PLURAL_NO_SUCH_KEY' is not set", done.stderr)
+
+    def test_training_with_a_plugin_and_a_worker_resumes_bit_for_bit(self):
+        model = make_model(self.dir)
+        rewards = (f"plugins: [{PLUGINS}/libplugin_brevity.so]\nrewards:\n  - brevity\n"
+                   f"  - {{name: external, command: {self.worker()}}}\n")
+        text = RL[: RL.index("rewards:")] + rewards.replace("{", "{{").replace("}", "}}") + RL[RL.index("optimizer:"):]
+
+        def run(name, *options):
+            config = self.write_config(text, name + ".yaml", model=model, output=self.dir / name)
+            done = plural("train", config, "--set", "steps=4", *options)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            out = lines((self.dir / name / "metrics.jsonl").read_text())
+            return [{k: v for k, v in line.items() if not k.startswith(("time/", "rate/"))} for line in out]
+
+        whole = run("whole")
+        self.assertEqual([line["reward/external/failed_rows"] for line in whole], [0] * 4)
+        self.assertIn("reward/brevity/mean", whole[0])
+        # The same run, cut after two steps.
+        run("parts")
+        for step in (3, 4):
+            folder = self.dir / "parts" / "checkpoints" / f"step_{step}"
+            if folder.exists():
+                for file in folder.iterdir():
+                    file.unlink()
+                folder.rmdir()
+        resumed = run("parts", "--resume")
+        drop = "reward/external/starts"  # a new process starts its own workers
+        self.assertEqual([{k: v for k, v in line.items() if k != drop} for line in resumed],
+                         [{k: v for k, v in line.items() if k != drop} for line in whole])
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/external/external_support.h"
+#include "tests/rewards/reward_fixture.h"
+#include "tests/support/temp_dir.h"
+
+using namespace plural;
+using namespace plural::testing;
+
+namespace {
+
+/// A worker that gives each row the number that is its first answer.
+const char* const kWorker = R"(
+import json, sys, time
+for line in sys.stdin:
+    request = json.loads(line)
+    if "plural_worker" in request:
+        print(json.dumps({"plural_worker": 1}), flush=True)
+        continue
+    results = []
+    for item in request["items"]:
+        text = item["completion"]
+        if "hang" in text: time.sleep(1000)
+        if "none" in text: results.append({"valid": False})
+        elif "text" in text: results.append({"value": "high"})
+        elif "missing" in text: results.append({})
+        else:
+            number = float(item["answers"][0]["text"])
+            assert item["example"]["gold"][0]["answer"] == "cat", item
+            assert item["format_ok"] == (len(item["answers"]) == 3)
+            results.append({"value": number})
+    print(json.dumps({"id": request["id"], "results": results}), flush=True)
+)";
+
+std::string options(const std::string& more = "") {
+  static const TempDir folder;
+  static const auto script = folder.write("worker.py", kWorker);
+  return "{command: [" + python() + ", " + script.string() + "], fail_value: 0.25" + more + "}";
+}
+
+std::string set_of(const std::string& first) { return write_set({{first, "0.5"}, {"dog", "0.3"}, {"owl", "0.1"}}); }
+
+}  // namespace
+
+TEST_CASE("external: rows get what the worker says") {
+  const Scored scored(animals(), {set_of("0.75"), set_of("none"), set_of("0.5")});
+  const RewardOutput out = scored.score("external", options());
+  check_close(Scored::values(out.row), {0.75, 0.25, 0.5});
+  CHECK(Scored::values(out.valid.to(at::kFloat)) == std::vector<double>{1, 0, 1});
+  CHECK(out.problem.empty());
+  CHECK(out.metrics.at("asked") == 3);
+  CHECK(out.metrics.at("failures") == 0);
+}
+
+TEST_CASE("external: replies that are no number fail their row, and a crash costs one row") {
+  // "no number" makes the worker raise, so it dies.
+  const Scored scored(animals(), {set_of("text"), set_of("0.5"), set_of("missing"), set_of("no number"), set_of("1")});
+  const RewardOutput out = scored.score("external", options(", workers: 1"));
+  check_close(Scored::values(out.row), {0.25, 0.5, 0.25, 0.25, 1});
+  CHECK(out.metrics.at("failures") == 3);
+  CHECK(out.metrics.at("crashes") == 2);  // in the batch, and alone
+  CHECK_FALSE(out.problem.empty());
+}
+
+TEST_CASE("external: a hanging worker is killed and its row gets the fail value") {
+  const Scored scored(animals(), {set_of("0.5"), set_of("hang")});
+  RewardOutput out;
+  CHECK(seconds_of([&] { out = scored.score("external", options(", time_limit_s: 2, batch: 1")); }) < 20);
+  check_close(Scored::values(out.row), {0.5, 0.25});
+  CHECK(out.metrics.at("time_outs") == 1);
+  CHECK(children() == 0);
+}
+
+TEST_CASE("external: only the named sources are asked") {
+  const Scored scored(animals(), {set_of("0.75")});  // the examples of the tests have no source
+  const RewardOutput out = scored.score("external", options(", sources: [maths]"));
+  CHECK_FALSE(out.valid[0].item<bool>());
+  CHECK(out.metrics.at("asked") == 0);
+}
+
+TEST_CASE("external: a command is needed, and must work") {
+  const Scored scored(animals(), {set_of("1")});
+  CHECK_THROWS_AS(scored.score("external"), InputError);
+  CHECK_THROWS_WITH(scored.score("external", "{command: [/no/such/worker]}"), Catch::Contains("cannot be used"));
+  CHECK_THROWS_WITH(scored.score("external", "{command: [\"true\"]}"), Catch::Contains("exit code 0"));
+}
+
+TEST_CASE("the external matcher asks for named sources only, and only what the fallback does not find") {
+  const ConfigNode config = parse_yaml(
+      "{command: [" + python() + ", " + source_dir() + "/tools/math_verify_worker.py], sources: [math], workers: 1}",
+      "matcher");
+  const auto matcher = make_matcher("external", config);
+  Example math, text;
+  math.source = "math";
+  math.gold = {{"1/2", {}, 1}, {"blue", {}, 1}};
+  text = math;
+  text.source = "aftermath";
+  const auto answer = [](const std::string& words) {
+    Answer a;
+    a.text = words;
+    a.normal = normal_form(words);
+    return a;
+  };
+  const std::vector<Answer> answers = {answer("0.5"), answer("The answer is $\\frac{1}{2}$"), answer("2"),
+                                       answer("Blue!"), answer("")};
+  std::vector<MatchQuestion> questions;
+  for (const Answer& a : answers) questions.push_back({&a, &math});
+  for (const Answer& a : answers) questions.push_back({&a, &text});
+  const MatchVerdicts verdicts = matcher->match_all(questions);
+  CHECK(verdicts.gold == std::vector<int64_t>{0, 0, -1, 1, -1, -1, -1, -1, 1, -1});
+  CHECK(verdicts.metrics.at("asked") == 3);
+  CHECK(verdicts.metrics.at("failures") == 0);
+  CHECK(verdicts.problem.empty());
+  CHECK(matcher->match_all(questions).metrics.at("asked") == 0);  // verdicts are remembered
+  CHECK(matcher->match(answers[0], math) == 0);
+}
+
+TEST_CASE("a matcher's worker that fails is no match, and is counted") {
+  const ConfigNode config = parse_yaml(
+      "{command: [" + python() + ", " + source_dir() + "/tests/external/worker.py], sources: [math], workers: 1}",
+      "matcher");
+  const auto matcher = make_matcher("external", config);
+  Example example;
+  example.source = "math";
+  example.gold = {{"cat", {}, 1}};
+  Answer answer;
+  answer.text = answer.normal = "dog";
+  const MatchQuestion question{&answer, &example};
+  const MatchVerdicts verdicts = matcher->match_all({&question, 1});  // replies without "match"
+  CHECK(verdicts.gold == std::vector<int64_t>{-1});
+  CHECK(verdicts.metrics.at("failures") == 1);
+  CHECK_THAT(verdicts.problem, Catch::Contains("expected {\"match\": -1 to 0}"));
+  CHECK_THROWS_AS(make_matcher("external"), InputError);
+  CHECK_THROWS_WITH(make_matcher("alias", config), Catch::Contains("has no option 'command'"));
+}
