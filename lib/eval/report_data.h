@@ -25,8 +25,8 @@ struct EvalData {
   bool asks_for_sets() const;
   /// A stage of the model itself rather than a baseline: asked for sets in its format, confidences as stated.
   bool plain() const;
-  std::string data() const;       ///< the data file
-  std::string data_name() const;  ///< a short name for it
+  std::string data() const;                                          ///< the data file
+  std::string data_name() const;                                     ///< a short name for it
   double metric(const std::string& key) const;                       ///< of the main K; NaN when absent
   std::pair<double, double> interval(const std::string& key) const;  ///< of the main K; NaNs when absent
   std::vector<ReliabilityBar> bins() const;                          ///< of the main K

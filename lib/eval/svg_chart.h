@@ -19,7 +19,7 @@ struct Series {
   std::string name;                               ///< "" = not in the legend
   int color = 0;                                  ///< index into the palette of the page (CSS classes c0..c5)
   std::vector<std::pair<double, double>> points;  ///< non-finite y are gaps
-  bool faint = false;  ///< thin, light line: raw values behind a smoothed line
+  bool faint = false;                             ///< thin, light line: raw values behind a smoothed line
   bool dashed = false;
   bool markers = false;
   /// (low, high) of each point, drawn as a whisker; empty = none.

@@ -43,7 +43,7 @@ void compare(const Operation& ours, const Operation& reference, const std::vecto
     expected.backward(upstream.to(at::kDouble));
     for (size_t i = 0; i < inputs.size(); ++i) {
       if (!high[i].grad().defined()) continue;  // angles have no gradient
-      if (!low[i].grad().defined()) {  // not used: a gradient of zeros
+      if (!low[i].grad().defined()) {           // not used: a gradient of zeros
         CHECK(high[i].grad().abs().max().item<double>() == 0);
         continue;
       }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// RMS norm (Zhang and Sennrich 2019, arXiv 1910.07467) in one pass each way, alone and together with the residual sum before it. The residual
-// stream of a bfloat16 model is float32: rounding it at every layer would let sampling and training drift apart.
+// RMS norm (Zhang and Sennrich 2019, arXiv 1910.07467) in one pass each way, alone and together with the residual sum
+// before it. The residual stream of a bfloat16 model is float32: rounding it at every layer would let sampling and
+// training drift apart.
 #pragma once
 
 #include "plural/tensor.h"
