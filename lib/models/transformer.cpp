@@ -48,6 +48,24 @@ Projections rotate(const TransformerConfig& config, const LayerWeights& layer, P
   return {rotary(p.q, angles.cos, angles.sin), rotary(p.k, angles.cos, angles.sin), p.v};
 }
 
+/// What the blocks add up to, in the type of the residual stream.
+class ResidualStream {
+ public:
+  ResidualStream(const Tensor& embedded, double eps)
+      : sum_(embedded.to(kernels::stream_type(embedded.scalar_type()))), eps_(eps) {}
+  /// What a block has computed, [N, E]; it joins the sum at the next norm, in one pass with it.
+  void add(const Tensor& update) { update_ = update; }
+  Tensor norm(const Tensor& weight) {
+    StreamNorm result = add_rms_norm(sum_, update_, weight, eps_);
+    sum_ = result.stream;
+    return result.normal;
+  }
+
+ private:
+  Tensor sum_, update_;
+  double eps_;
+};
+
 }  // namespace
 
 int64_t TransformerPolicy::Impl::window(int64_t layer) const {
@@ -65,16 +83,10 @@ Tensor TransformerPolicy::Impl::run(const PackedBatch& batch,
                     "the completion",
                     plan->longest, config.context_length));
   const RotaryAngles angles = frequencies.angles(batch.positions, dtype);
-  // The residual stream, and what the last block adds to it.
-  Tensor stream = at::embedding(weights.embedding, batch.ids).to(kernels::stream_type(dtype)), update;
-  const auto norm = [&](const Tensor& weight) {
-    StreamNorm result = add_rms_norm(stream, update, weight, config.rms_eps);
-    stream = result.stream;
-    return result.normal;
-  };
+  ResidualStream stream(at::embedding(weights.embedding, batch.ids), config.rms_eps);
   for (int64_t i = 0; i < config.layers; ++i) {
     const LayerWeights& layer = weights.layers[i];
-    const Tensor normal = norm(layer.input_norm);
+    const Tensor normal = stream.norm(layer.input_norm);
     const auto heads = [&](const Tensor& weight, const Tensor& bias, int64_t count) {
       return linear(normal, weight, bias).view({-1, count, config.head_size});
     };
@@ -85,12 +97,12 @@ Tensor TransformerPolicy::Impl::run(const PackedBatch& batch,
         angles);
     if (keep_keys) keep_keys(i, p.k, p.v);
     const Tensor attended = packed_attention(p.q, p.k, p.v, plan, window(i));
-    update = linear(attended.flatten(1), layer.o, layer.o_bias);
-    const Tensor post = norm(layer.post_norm);
+    stream.add(linear(attended.flatten(1), layer.o, layer.o_bias));
+    const Tensor post = stream.norm(layer.post_norm);
     const Tensor mixed = swiglu(linear(post, layer.gate, layer.gate_bias), linear(post, layer.up, layer.up_bias));
-    update = linear(mixed, layer.down, layer.down_bias);
+    stream.add(linear(mixed, layer.down, layer.down_bias));
   }
-  return norm(weights.final_norm);
+  return stream.norm(weights.final_norm);
 }
 
 Tensor TransformerPolicy::hidden(const PackedBatch& batch) { return impl_->run(batch, nullptr); }
@@ -155,15 +167,11 @@ Tensor TransformerPolicy::decode(const Tensor& ids, const Tensor& positions, con
   const Tensor place_index = at::tensor(places, long_options).to(cache.device());
 
   const RotaryAngles angles = impl_->frequencies.angles(positions, impl_->dtype);
-  Tensor stream = at::embedding(impl_->weights.embedding, ids).to(kernels::stream_type(impl_->dtype)), update;
-  const auto norm = [&](const Tensor& weight) {
-    StreamNorm result = add_rms_norm(stream, update, weight, config.rms_eps);
-    stream = result.stream;
-    return result.normal;
-  };
+  ResidualStream stream(at::embedding(impl_->weights.embedding, ids), config.rms_eps);
   for (int64_t i = 0; i < config.layers; ++i) {
     const LayerWeights& layer = impl_->weights.layers[i];
-    const auto qkv = linear(norm(layer.input_norm), layer.qkv, layer.qkv_bias).split_with_sizes({query, key, key}, 1);
+    const auto qkv = linear(stream.norm(layer.input_norm), layer.qkv, layer.qkv_bias)
+                         .split_with_sizes({query, key, key}, 1);
     const auto heads = [&](const Tensor& part) { return part.unflatten(1, {-1, config.head_size}); };
     const Projections p = rotate(config, layer, {heads(qkv[0]), heads(qkv[1]), heads(qkv[2])}, angles);
     cache.write(i, slot_index, place_index, p.k, p.v);
@@ -181,12 +189,12 @@ Tensor TransformerPolicy::decode(const Tensor& ids, const Tensor& positions, con
     attention.rows = rows;
     attention.scale = 1.0 / std::sqrt(static_cast<double>(config.head_size));
     attention.window = impl_->window(i);
-    update = linear(kernels::decode_attention(attention).flatten(1), layer.o, layer.o_bias);
-    const auto gate_up = linear(norm(layer.post_norm), layer.gate_up, layer.gate_up_bias).chunk(2, 1);
-    update = linear(swiglu(gate_up[0], gate_up[1]), layer.down, layer.down_bias);
+    stream.add(linear(kernels::decode_attention(attention).flatten(1), layer.o, layer.o_bias));
+    const auto gate_up = linear(stream.norm(layer.post_norm), layer.gate_up, layer.gate_up_bias).chunk(2, 1);
+    stream.add(linear(swiglu(gate_up[0], gate_up[1]), layer.down, layer.down_bias));
   }
   cache.advance(slots);
-  return norm(impl_->weights.final_norm);
+  return stream.norm(impl_->weights.final_norm);
 }
 
 }  // namespace plural
