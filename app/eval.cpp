@@ -57,7 +57,7 @@ Settings settings(const EvalArgs& args) {
   if (s.data.empty()) throw InputError("--data: expected a data set, or a --config with evaluation.data");
   s.ks = args.num_answers;
   if (s.ks.empty() && (has_file || !args.model.model.empty()))
-    s.ks = {evaluation.num_answers > 0 ? evaluation.num_answers : config.num_answers};
+    s.ks = {evaluation.num_answers > 0 ? evaluation.num_answers : config.num_answers.front()};
   s.format = args.format.empty() ? config.format : args.format;
   s.matcher = args.matcher.empty() ? config.matcher : PartSpec{args.matcher, {}};
   s.ask.samples_per_prompt = args.samples.value_or(evaluation.samples_per_prompt);
@@ -287,7 +287,7 @@ int evaluate(const EvalArgs& args) {
       source = std::make_unique<SampledSource>(*model, *engine, s, examples[d]);
     else
       source = std::make_unique<StoredSource>(s.format, examples[d]);
-    const std::vector<int64_t> ks = s.ks.empty() ? stored_ks(examples[d], RunConfig{}.num_answers) : s.ks;
+    const std::vector<int64_t> ks = s.ks.empty() ? stored_ks(examples[d], RunConfig{}.num_answers.front()) : s.ks;
     const DataEvaluation evaluation(args, s, s.data[d], names[d]);
     for (size_t w = 0; w < ways.size(); ++w) {
       if (d == 0 && w == 0) {

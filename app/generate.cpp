@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // plural generate: prompts to completions.
+#include <array>
 #include <memory>
 
 #include "app/commands.h"
@@ -50,7 +51,7 @@ Json output_line(const InputLine& line, int64_t sample, const Completion& comple
 
 int generate(const GenerateArgs& args) {
   const auto format = make_answer_format(args.format);
-  if (args.num_answers > 0) check_num_answers(*format, args.num_answers);
+  if (args.num_answers > 0) check_num_answers(*format, std::array{args.num_answers});
   LoadedModel model = load_model(args.model);
   auto engine = make_local_engine(*model.policy, model.tokenizer);
   engine->set_progress([](int64_t, int64_t, int64_t) { return !stop_token().stop_requested(); });

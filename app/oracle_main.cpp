@@ -220,11 +220,14 @@ int64_t asked_or_all(const Json& c) {
                                                                                  : 0;
 }
 
+/// The evaluation's rule in the cases: equal normal forms for every source, those of mathematics too.
+bool is_gold_text(const Json& c, std::string_view text) { return matches_any(text, gold_of(c)); }
+
 Json eval_pass(const Json& c, int64_t k) {
   const auto candidates = read_numbered(c.at("completion").get<std::string>(), asked_or_all(c));
   if (!candidates) return 0.0;
   const Forecasts row = rank_candidates(*candidates, ranks_by_confidence(lower_format(c)),
-                                        [&](std::string_view text) { return is_gold(c, text); });
+                                        [&](std::string_view text) { return is_gold_text(c, text); });
   return ranked_pass_at_k({&row, 1}, k);
 }
 Json eval_pass_at_1(const Json& c) { return eval_pass(c, 1); }
@@ -234,13 +237,14 @@ Json eval_pass_at_3(const Json& c) { return eval_pass(c, 3); }
 Json eval_set_brier(const Json& c) {
   const auto candidates = read_numbered(c.at("completion").get<std::string>(), asked_or_all(c));
   if (!candidates) return nullptr;
-  const Forecasts row = rank_candidates(*candidates, false, [&](std::string_view text) { return is_gold(c, text); });
+  const Forecasts row = rank_candidates(*candidates, false,
+                                        [&](std::string_view text) { return is_gold_text(c, text); });
   return number(set_brier_sum({&row, 1}));
 }
 
 Json eval_single_correct(const Json& c) {
   const auto answer = read_plain_answer(c.at("completion").get<std::string>());
-  return verdict(answer && is_gold(c, *answer));
+  return verdict(answer && is_gold_text(c, *answer));
 }
 
 Json eval_confidence_level(const Json& c) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/run_config_file.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <optional>
 
@@ -38,7 +39,7 @@ void check_names(const RunConfig& config, ConfigReader& reader) {
   if (rewards) try_build(reader, "rewards", [&] { build_reward_stack(config.rewards, *rewards); });
   try_build(reader, "advantage", [&] {
     const auto advantage = builtin_advantages().make(config.advantage.name, config.advantage.options);
-    advantage->check_sizes(config.samples_per_prompt, config.num_answers);
+    advantage->check_sizes(config.samples_per_prompt, std::ranges::max(config.num_answers));
     // What is wrong with the objective by itself has been said already.
     if (config.objective.problems().empty()) check_advantage_fits(*make_policy_gradient(config.objective), *advantage);
   });
@@ -63,7 +64,7 @@ RunConfig load_checked_config(const std::filesystem::path& file, const std::vect
 
 std::vector<std::string> config_warnings(const RunConfig& config) {
   if (config.task != "rl") return {};
-  const int64_t k = make_answer_format(config.format)->single() ? 1 : config.num_answers;
+  const int64_t k = make_answer_format(config.format)->single() ? 1 : std::ranges::max(config.num_answers);
   return build_reward_stack(config.rewards, rewards_of(config)).warnings(k);
 }
 

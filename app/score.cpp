@@ -39,8 +39,10 @@ int score(const ScoreArgs& args) {
   if (!args.config.file.empty()) config = load_checked_config(args.config.file, args.config.overrides);
   if (!args.format.empty()) config.format = args.format;
   if (!args.matcher.empty()) config.matcher = {args.matcher, {}};
-  if (args.num_answers > 0) config.num_answers = args.num_answers;
-  if (args.num_answers > 0) check_num_answers(*make_answer_format(config.format), args.num_answers);
+  if (args.num_answers > 0) {
+    config.num_answers = {args.num_answers};
+    check_num_answers(*make_answer_format(config.format), config.num_answers);
+  }
   const LineScorer scorer(config, rewards_of(config));
   return map_batches(args.io, scorer.batch(), [&](std::vector<InputLine*>& lines) { return scorer(lines); });
 }

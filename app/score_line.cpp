@@ -26,7 +26,7 @@ LineScorer::LineScorer(const RunConfig& config, const Registry<Reward>& rewards)
     : format_(make_answer_format(config.format)),
       matcher_(make_matcher(config.matcher.name, config.matcher.options)),
       rewards_(build_reward_stack(config.rewards, rewards)),
-      num_answers_(format_->single() ? 1 : config.num_answers) {}
+      num_answers_(format_->single() ? 1 : config.num_answers.front()) {}
 
 /// What a line asks.
 struct LineScorer::Question {

@@ -18,6 +18,7 @@ namespace plural {
 struct SlowScoring::Rows {
   int64_t first_row;
   std::shared_ptr<const Example> example;
+  int64_t num_answers = 1;
   std::vector<std::string> texts;
   std::vector<std::vector<TokenId>> ids;
 };
@@ -95,6 +96,7 @@ void SlowScoring::Runner::judge(const Call& call, const std::vector<Rows>& group
       CompletionView view;
       view.example = rows.example.get();
       view.text = rows.texts[i];
+      view.k = rows.num_answers;
       if (!rows.ids.empty()) view.ids = rows.ids[i];
       views.push_back(view);
       examples.push_back(rows.example.get());
@@ -196,17 +198,22 @@ SlowScoring::SlowScoring(const RewardStack& stack, Parse parse, const Step& step
 
 SlowScoring::~SlowScoring() = default;
 
-void SlowScoring::add(int64_t first_row, const Example& example, std::vector<std::string> texts,
+void SlowScoring::add(int64_t first_row, const Example& example, int64_t num_answers, std::vector<std::string> texts,
                       std::vector<std::vector<TokenId>> ids) {
-  hand_over({{first_row, std::make_shared<const Example>(example), std::move(texts), std::move(ids)}});
+  hand_over({{first_row, std::make_shared<const Example>(example), num_answers, std::move(texts), std::move(ids)}});
 }
 
 void SlowScoring::add_all(const RewardInput& input) {
   std::vector<Rows> groups;
+  const Tensor asked = input.answers.k.to(at::kCPU);
   const Example* last = nullptr;
   for (size_t b = 0; b < input.completions.size(); ++b) {
     if (input.examples[b] != last)
-      groups.push_back({static_cast<int64_t>(b), std::make_shared<const Example>(*input.examples[b]), {}, {}});
+      groups.push_back({static_cast<int64_t>(b),
+                        std::make_shared<const Example>(*input.examples[b]),
+                        asked[static_cast<int64_t>(b)].item<int64_t>(),
+                        {},
+                        {}});
     last = input.examples[b];
     groups.back().texts.push_back(input.completions[b]);
   }

@@ -43,8 +43,9 @@ class SlowScoring {
   SlowScoring(const SlowScoring&) = delete;
   SlowScoring& operator=(const SlowScoring&) = delete;
 
-  /// Hands over rows first_row, first_row + 1, ... and returns at once. `ids` may be empty.
-  void add(int64_t first_row, const Example& example, std::vector<std::string> texts,
+  /// Hands over rows first_row, first_row + 1, ... that were asked for num_answers answers, and returns at once. `ids`
+  /// may be empty.
+  void add(int64_t first_row, const Example& example, int64_t num_answers, std::vector<std::string> texts,
            std::vector<std::vector<TokenId>> ids = {});
   /// Hands over a whole batch at once; `parse` is then called once, with all its rows.
   void add_all(const RewardInput& input);

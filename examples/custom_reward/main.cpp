@@ -98,7 +98,7 @@ int run(const char* tokenizer_dir) {
   options.steps = 3;
   options.prompts_per_step = 2;
   options.samples_per_prompt = 8;
-  options.num_answers = 2;
+  options.num_answers = {2};
   options.sampling.max_new_tokens = 16;
   plural::RlTrainer trainer({.policy = *policy,
                              .engine = *engine,

@@ -15,6 +15,7 @@ enum class RandomPurpose : uint32_t {
   kTargets = 3,
   kInit = 4,
   kBootstrap = 5,
+  kNumAnswers = 6,
   kUser = 100
 };
 

@@ -78,7 +78,7 @@ struct EvaluationConfig {
     v.field("every", every, at_least(0), "optimiser steps between evaluations; 0 = never");
     v.field("limit", limit, at_least(0), "use only the first examples; 0 = all");
     v.field("samples_per_prompt", samples_per_prompt, at_least(1), "completions for each held-out prompt");
-    v.field("num_answers", num_answers, at_least(0), "K of the evaluation; 0 = as in training");
+    v.field("num_answers", num_answers, at_least(0), "K of the evaluation; 0 = the first of num_answers");
     v.field("sampling", sampling, any_value(), "how held-out completions are drawn");
     v.field(
         "best", best, any_value(),
@@ -108,7 +108,7 @@ struct RunConfig {
   std::string dtype = "bfloat16";
   DataConfig data;
   std::string format = "compact";
-  int64_t num_answers = 3;
+  std::vector<int64_t> num_answers = {3};
   PartSpec matcher{"alias", {}};
   int64_t steps = 100;
   int64_t prompts_per_step = 4;
@@ -139,7 +139,8 @@ struct RunConfig {
     v.field("dtype", dtype, one_of({"float32", "bfloat16"}), "numbers of the forward pass; master weights are float32");
     v.field("data", data, any_value(), "training data");
     v.field("format", format, any_value(), "how answers are written in a completion");
-    v.field("num_answers", num_answers, at_least(1), "K, answers asked for in one completion (rl)");
+    v.field("num_answers", num_answers, at_least(1),
+            "K, answers asked for in one completion; of several, one is drawn for each prompt (rl)");
     v.field("matcher", matcher, any_value(), "what makes an answer correct, with its own options");
     v.field("steps", steps, at_least(1), "optimiser steps (rl: steps of passes x optimiser steps)");
     v.field("prompts_per_step", prompts_per_step, at_least(1), "P (rl)");

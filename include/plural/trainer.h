@@ -28,12 +28,12 @@ namespace plural {
 /// Sizes and sampling of RL. One optimiser batch = prompts_per_step x samples_per_prompt rows.
 struct RlOptions {
   int64_t steps = 100;
-  int64_t prompts_per_step = 4;     ///< P
-  int64_t samples_per_prompt = 8;   ///< G
-  int64_t passes = 1;               ///< optimiser steps taken on each batch of completions
-  int64_t max_refills = 0;          ///< rounds of further prompts in place of those whose rewards are all equal
-  int64_t num_answers = 3;          ///< K
-  int64_t max_batch_tokens = 8192;  ///< packed tokens of one micro-batch; changes memory, never the result
+  int64_t prompts_per_step = 4;            ///< P
+  int64_t samples_per_prompt = 8;          ///< G
+  int64_t passes = 1;                      ///< optimiser steps taken on each batch of completions
+  int64_t max_refills = 0;                 ///< rounds of further prompts in place of those whose rewards are all equal
+  std::vector<int64_t> num_answers = {3};  ///< K; drawn uniformly from these for each prompt
+  int64_t max_batch_tokens = 8192;         ///< packed tokens of one micro-batch; changes memory, never the result
   SamplingOptions sampling;
   uint64_t seed = 1;
 };
@@ -101,7 +101,7 @@ class RlTrainer {
   Tensor completion_entropy(const LastStep& s, int64_t samples_per_prompt) const;
   RolloutBatch generate_and_hand_over(LastStep& s, std::span<const std::vector<TokenId>> prompts,
                                       const RolloutKey& key) const;
-  AnswerBatch parse_rows(std::vector<CompletionView> views, at::Device device) const;
+  AnswerBatch parse_rows(std::span<const CompletionView> views, at::Device device) const;
   RewardInput reward_input(const LastStep& s, int64_t samples_per_prompt) const;
   void pay_kl(LastStep& s) const;
   Tensor score_greedy(const LastStep& s) const;

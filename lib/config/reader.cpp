@@ -211,10 +211,13 @@ template <class T>
 void ConfigReader::read_list(const char* name, std::vector<T>& value, const Constraint& constraint, const char* help) {
   const ConfigNode* node = take(name, constraint, help);
   if (!node) return;
-  if constexpr (std::is_same_v<T, std::string>) {
-    // One text is a list of one.
+  if constexpr (!std::is_same_v<T, PartSpec>) {
+    // One value is a list of one.
     if (node->kind == Kind::kScalar && !node->scalar.empty()) {
-      value = {node->scalar};
+      T item{};
+      const std::string expected = convert(*node, constraint, item);
+      if (!expected.empty()) return wrong(name, *node, fmt::format("{}, or a list of them", expected));
+      value = {std::move(item)};
       return;
     }
   }

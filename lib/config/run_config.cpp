@@ -14,6 +14,7 @@ bool is_device(std::string_view device) {
 }
 
 void validate_rl(const RunConfig& config, ConfigReader& reader) {
+  if (config.num_answers.empty()) reader.problem("num_answers", "expected at least one number");
   if (config.rewards.empty())
     reader.problem("rewards", "task 'rl' needs at least one reward, e.g. rewards: [{name: coverage}]");
   const bool alone = config.advantage.name == "remax" || config.advantage.name == "reinforce_pp";

@@ -21,13 +21,16 @@ void check_fits_context(const Example& example, int64_t prompt_tokens, int64_t c
       completion_tokens > 0 ? fmt::format(" and its target of {} tokens", completion_tokens) : "", context));
 }
 
-void check_num_answers(const AnswerFormat& format, int64_t num_answers) {
-  if (num_answers < 1) throw InputError(fmt::format("num_answers: expected at least 1, got {}", num_answers));
-  if (format.single() && num_answers != 1)
-    throw InputError(
-        fmt::format("num_answers: format '{}' holds one answer, {} were asked for; set num_answers to 1 "
-                    "or choose a format for sets",
-                    format.name(), num_answers));
+void check_num_answers(const AnswerFormat& format, std::span<const int64_t> num_answers) {
+  if (num_answers.empty()) throw InputError("num_answers: at least one number is needed");
+  for (int64_t k : num_answers) {
+    if (k < 1) throw InputError(fmt::format("num_answers: expected at least 1, got {}", k));
+    if (format.single() && k != 1)
+      throw InputError(
+          fmt::format("num_answers: format '{}' holds one answer, {} were asked for; set num_answers to 1 "
+                      "or choose a format for sets",
+                      format.name(), k));
+  }
 }
 
 }  // namespace plural

@@ -2,6 +2,7 @@
 // Examples as token ids: what the model reads.
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "plural/answers.h"
@@ -20,6 +21,6 @@ std::vector<TokenId> prompt_ids(const Example& example, const AnswerFormat& form
 void check_fits_context(const Example& example, int64_t prompt_tokens, int64_t completion_tokens, const Policy& policy);
 
 /// Throws InputError when a format that holds one answer is asked for more.
-void check_num_answers(const AnswerFormat& format, int64_t num_answers);
+void check_num_answers(const AnswerFormat& format, std::span<const int64_t> num_answers);
 
 }  // namespace plural

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "lib/core/format.h"
 #include "lib/train/credit_input.h"
 #include "lib/train/policy_update.h"
@@ -19,6 +21,7 @@ namespace plural {
 /// Everything one step made, one member an arrow of design.md's picture.
 struct RlTrainer::LastStep {
   std::vector<const Example*> examples;       // B: each prompt's example, G times
+  std::vector<int64_t> num_answers;           // P: K of each prompt
   std::vector<std::vector<TokenId>> prompts;  // P
   RolloutBatch rollout;
   std::vector<std::string> texts;  // B
@@ -83,7 +86,7 @@ RlTrainer::RlTrainer(RlParts parts, RlOptions options) : parts_(parts), options_
   if ((needs.reference || needs.kl_in_reward) && parts_.reference == nullptr)
     throw InputError("objective.kl_weight: a KL term needs a reference policy, none was given");
   check_advantage_fits(parts_.objective, parts_.advantage);
-  parts_.advantage.check_sizes(options_.samples_per_prompt, options_.num_answers);
+  parts_.advantage.check_sizes(options_.samples_per_prompt, std::ranges::max(options_.num_answers));
   weights_ = parts_.objective.start_weights();
   options_.sampling.samples_per_prompt = options_.samples_per_prompt;
 }
@@ -122,6 +125,7 @@ void RlTrainer::sample(LastStep& s) const {
     // Nothing is learned from groups whose rewards are all equal: other prompts take their places.
     ++s.refills;
     keep_groups(s.prompts, varied, 1);
+    keep_groups(s.num_answers, varied, 1);
     keep_groups(s.rollout.prompts, varied, 1);
     keep_groups(s.rollout.rows, varied, options_.samples_per_prompt);
     keep_groups(s.examples, varied, options_.samples_per_prompt);
@@ -132,8 +136,12 @@ void RlTrainer::sample(LastStep& s) const {
 void RlTrainer::draw_prompts(LastStep& s, int64_t prompts) const {
   DataOrder order(static_cast<int64_t>(parts_.examples.size()), options_.seed);
   for (int64_t p = 0; p < prompts; ++p) {
-    const Example& example = parts_.examples[order.at(data_position_ + s.drawn++).example];
-    s.prompts.push_back(prompt_ids(example, parts_.format, options_.num_answers, parts_.tokenizer));
+    const int64_t position = data_position_ + s.drawn++;
+    const Example& example = parts_.examples[order.at(position).example];
+    RandomStream stream(options_.seed, RandomPurpose::kNumAnswers, static_cast<uint64_t>(position));
+    const int64_t k = options_.num_answers[stream.below(options_.num_answers.size())];
+    s.prompts.push_back(prompt_ids(example, parts_.format, k, parts_.tokenizer));
+    s.num_answers.push_back(k);
     check_fits_context(example, static_cast<int64_t>(s.prompts.back().size()), 0, parts_.policy);
     s.examples.insert(s.examples.end(), options_.samples_per_prompt, &example);
   }
@@ -164,9 +172,7 @@ RolloutBatch RlTrainer::generate_and_hand_over(LastStep& s, std::span<const std:
   if (!parts_.rewards.has_slow()) return parts_.engine.generate(prompts, options_.sampling, key);
   const auto group = static_cast<size_t>(options_.samples_per_prompt);
   const size_t done = s.rollout.prompts.size();
-  const auto parse = [this](std::span<const CompletionView> views) {
-    return parse_rows({views.begin(), views.end()}, at::kCPU);
-  };
+  const auto parse = [this](std::span<const CompletionView> views) { return parse_rows(views, at::kCPU); };
   s.slow = std::make_unique<SlowScoring>(parts_.rewards, parse,
                                          SlowScoring::Step(reward_input(s, options_.samples_per_prompt)));
   std::vector<bool> handed_over(prompts.size(), false);
@@ -177,7 +183,8 @@ RolloutBatch RlTrainer::generate_and_hand_over(LastStep& s, std::span<const std:
       texts.push_back(row.text);
       ids.push_back(row.ids);
     }
-    s.slow->add(static_cast<int64_t>(prompt * group), *s.examples[prompt * group], std::move(texts), std::move(ids));
+    s.slow->add(static_cast<int64_t>(prompt * group), *s.examples[prompt * group], s.num_answers[prompt],
+                std::move(texts), std::move(ids));
   };
   for (size_t p = 0; p < done; ++p) hand_over(p, std::span<const Completion>(s.rollout.rows).subspan(p * group, group));
   struct Forget {  // the callback refers to this call
@@ -195,15 +202,16 @@ RolloutBatch RlTrainer::generate_and_hand_over(LastStep& s, std::span<const std:
   return fresh;
 }
 
-AnswerBatch RlTrainer::parse_rows(std::vector<CompletionView> views, at::Device device) const {
-  for (CompletionView& view : views) view.k = options_.num_answers;
+AnswerBatch RlTrainer::parse_rows(std::span<const CompletionView> views, at::Device device) const {
   return build_answer_batch(views, parts_.format, parts_.matcher, &parts_.tokenizer, device);
 }
 
 void RlTrainer::parse(LastStep& s) const {
   std::vector<CompletionView> views;
-  for (size_t b = 0; b < s.examples.size(); ++b) views.push_back({s.examples[b], s.texts[b], s.rollout.rows[b].ids});
-  s.answers = parse_rows(std::move(views), parts_.policy.device());
+  const size_t group = s.examples.size() / s.prompts.size();
+  for (size_t b = 0; b < s.examples.size(); ++b)
+    views.push_back({s.examples[b], s.texts[b], s.rollout.rows[b].ids, s.num_answers[b / group]});
+  s.answers = parse_rows(views, parts_.policy.device());
   // Made anew at each step: it remembers what these weights said.
   s.policy_embedder = make_policy_embedder(parts_.policy, parts_.tokenizer);
 }
@@ -275,6 +283,7 @@ Tensor RlTrainer::score_greedy(const LastStep& s) const {
     greedy.texts.push_back(greedy.rollout.rows[p].text);
   }
   greedy.prompts = s.prompts;
+  greedy.num_answers = s.num_answers;
   parse(greedy);
   greedy.token_entropy = completion_entropy(greedy, 1);
   return parts_.rewards.score(reward_input(greedy, 1)).total;

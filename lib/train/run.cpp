@@ -4,6 +4,7 @@
 // what later steps had written is dropped first, so nothing shows twice.
 #include "plural/run.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <deque>
@@ -52,7 +53,7 @@ class Run {
     check_best_metric();
     say(describe_run(config_, *parts_, longest));
     if (config_.task == "rl") {
-      const int64_t k = parts_->format->single() ? 1 : config_.num_answers;
+      const int64_t k = parts_->format->single() ? 1 : std::ranges::max(config_.num_answers);
       for (const std::string& warning : parts_->rewards.warnings(k)) say(fmt::format("warning: {}\n", warning));
     }
     if (longest + config_.sampling.max_new_tokens > parts_->policy->context_length() && config_.task == "rl") {
@@ -190,7 +191,8 @@ class Run {
   static std::string metric_prefix(const HeldOut& set) { return set.name.empty() ? "eval/" : "eval/" + set.name + "/"; }
 
   int64_t evaluation_answers() const {
-    const int64_t answers = config_.evaluation.num_answers > 0 ? config_.evaluation.num_answers : config_.num_answers;
+    const int64_t answers = config_.evaluation.num_answers > 0 ? config_.evaluation.num_answers
+                                                               : config_.num_answers.front();
     return parts_->format->single() ? 1 : answers;
   }
 

@@ -59,8 +59,8 @@ std::string describe_run(const RunConfig& config, const RunParts& parts, int64_t
     row("prompts (P)", fmt::format("{}", config.prompts_per_step));
     row("samples of each (G)", fmt::format("{}", config.samples_per_prompt));
     row("rows (P x G)", fmt::format("{}", config.prompts_per_step * config.samples_per_prompt));
-    row("answers in each row (K)",
-        fmt::format("{}, format {}, matcher {}", config.num_answers, config.format, config.matcher.name));
+    row("answers in each row (K)", fmt::format("{}, format {}, matcher {}", fmt::join(config.num_answers, " "),
+                                               config.format, config.matcher.name));
     row("new tokens of a row", fmt::format("at most {}", config.sampling.max_new_tokens));
     row("optimiser steps (passes)", fmt::format("{}", config.passes));
   } else {

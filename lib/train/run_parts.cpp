@@ -123,7 +123,7 @@ std::unique_ptr<RunParts> build_run_parts(const RunConfig& config, const Registr
     advantage = builtin_advantages().make(config.advantage.name, config.advantage.options);
     objective = make_policy_gradient(config.objective);
     check_advantage_fits(*objective, *advantage);
-    advantage->check_sizes(config.samples_per_prompt, config.num_answers);
+    advantage->check_sizes(config.samples_per_prompt, std::ranges::max(config.num_answers));
     check_num_answers(*format, config.num_answers);
   }
   const at::Device device = parse_device(config.device);
@@ -187,7 +187,7 @@ int64_t longest_target(const Example& example, const SftConfig& sft, int64_t k, 
 
 int64_t check_prompt_lengths(const RunConfig& config, const RunParts& parts) {
   const bool sft = config.task == "sft", responses = sft && config.sft.target == "responses";
-  const int64_t most = sft ? *std::ranges::max_element(config.sft.num_answers) : config.num_answers;
+  const int64_t most = std::ranges::max(sft ? config.sft.num_answers : config.num_answers);
   const int64_t context = parts.policy->context_length();
   int64_t longest = 0, count = 0;
   std::string list;
@@ -204,7 +204,7 @@ int64_t check_prompt_lengths(const RunConfig& config, const RunParts& parts) {
     }
   };
   check(parts.examples, responses ? 0 : most, sft, config.data.train);
-  const int64_t eval_k = config.evaluation.num_answers > 0 ? config.evaluation.num_answers : config.num_answers;
+  const int64_t eval_k = config.evaluation.num_answers > 0 ? config.evaluation.num_answers : config.num_answers[0];
   for (const HeldOut& set : parts.held_out) check(set.examples, eval_k, false, set.file);
   if (count > 0) {
     if (count > 10) list += fmt::format("\n  and {} more", count - 10);

@@ -23,10 +23,8 @@ SftTrainer::SftTrainer(SftParts parts, SftOptions options) : parts_(parts), opti
   const bool gold = options_.target == "gold";
   if (!gold && options_.target != "responses")
     throw InputError(fmt::format("sft.target: expected one of gold, responses; got '{}'", options_.target));
-  if (gold && options_.num_answers.empty()) throw InputError("sft.num_answers: at least one number is needed");
   if (gold && options_.confidences.empty()) throw InputError("sft.confidences: at least one number is needed");
-  if (gold)
-    for (int64_t k : options_.num_answers) check_num_answers(parts_.format, k);
+  if (gold) check_num_answers(parts_.format, options_.num_answers);
   for (const Example& example : parts_.examples) {
     if (gold ? example.gold.empty() : example.responses.empty())
       throw InputError(fmt::format("example '{}': sft.target '{}' needs its field '{}', which is empty", example.id,

@@ -49,6 +49,12 @@ TEST_CASE("a small configuration takes the defaults of every part") {
   CHECK(config.sampling.max_new_tokens == 128);
   CHECK(read("task: sft\nmodel: m\noutput: o\ndata: {train: d}\nsft: {num_answers: [1, 2]}").sft.num_answers ==
         std::vector<int64_t>{1, 2});
+  // One value is a list of one.
+  CHECK(config.num_answers == std::vector<int64_t>{3});
+  CHECK(read(kMinimal + "num_answers: 5").num_answers == std::vector<int64_t>{5});
+  CHECK(read(kMinimal + "num_answers: [5, 1]").num_answers == std::vector<int64_t>{5, 1});
+  CHECK_THAT(error_of(kMinimal + "num_answers: 0"), Contains("expected a whole number >= 1, or a list of them"));
+  CHECK_THAT(error_of(kMinimal + "num_answers: []"), Contains("expected at least one number"));
 }
 
 TEST_CASE("rules across fields are reported with everything else") {

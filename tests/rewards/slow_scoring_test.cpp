@@ -148,18 +148,17 @@ TEST_CASE("rows are scored as they come, in any order, and each once") {
   const auto format = make_answer_format("compact");
   const auto matcher = make_matcher("alias");
   const auto parse = [&](std::span<const CompletionView> views) {
-    std::vector<CompletionView> with_k(views.begin(), views.end());
-    for (CompletionView& view : with_k) view.k = 2;
-    return build_answer_batch(with_k, *format, *matcher, nullptr);
+    for (const CompletionView& view : views) CHECK(view.k == 2);
+    return build_answer_batch(views, *format, *matcher, nullptr);
   };
   SlowScoring slow(c.stack, parse, SlowScoring::Step(input));
   const auto texts = [&](size_t first) {
     return std::vector<std::string>{input.completions[first], input.completions[first + 1]};
   };
-  slow.add(2, *input.examples[0], texts(2));
+  slow.add(2, *input.examples[0], 2, texts(2));
   std::this_thread::sleep_for(std::chrono::milliseconds(300));  // the first rows are scored by themselves
-  slow.add(4, *input.examples[0], texts(4));
-  slow.add(0, *input.examples[0], texts(0));
+  slow.add(4, *input.examples[0], 2, texts(4));
+  slow.add(0, *input.examples[0], 2, texts(0));
   const auto result = c.stack.score(input, &slow);
   check_close(Scored::values(result.total), {0.1, 0.2, 0.3, 0.4, 0.5, 0.6});
   CHECK(result.metrics.at("reward/slow_length/rows") == 6);

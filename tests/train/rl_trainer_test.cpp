@@ -93,12 +93,45 @@ class Witness final : public Reward {
   std::vector<Seen>* seen_;
 };
 
+// K of each row as the rewards are told, and the prompts that the engine was given.
+struct Asked {
+  std::vector<int64_t> k;
+  std::vector<std::vector<TokenId>> prompts;
+};
+
+class NoteK final : public Reward {
+ public:
+  explicit NoteK(Asked* asked) : asked_(asked) {}
+  std::string name() const override { return "note_k"; }
+  RewardOutput score(const RewardInput& input) const override {
+    for (int64_t b = 0; b < input.answers.rows; ++b) asked_->k.push_back(input.answers.k[b].item<int64_t>());
+    return {.row = at::arange(input.answers.rows, input.answers.confidence.options())};
+  }
+
+ private:
+  Asked* asked_;
+};
+
+class NotingEngine final : public RolloutEngine {
+ public:
+  NotingEngine(RolloutEngine& inner, Asked* asked) : inner_(inner), asked_(asked) {}
+  RolloutBatch generate(std::span<const std::vector<TokenId>> prompts, const SamplingOptions& options,
+                        const RolloutKey& key) override {
+    asked_->prompts.insert(asked_->prompts.end(), prompts.begin(), prompts.end());
+    return inner_.generate(prompts, options, key);
+  }
+
+ private:
+  RolloutEngine& inner_;
+  Asked* asked_;
+};
+
 RlOptions small_options() {
   RlOptions options;
   options.steps = 6;
   options.prompts_per_step = 2;
   options.samples_per_prompt = 4;
-  options.num_answers = 2;
+  options.num_answers = {2};
   options.sampling.max_new_tokens = 6;
   options.seed = 9;
   return options;
@@ -291,7 +324,7 @@ TEST_CASE("rewards are told where the run is, and get token entropies when they 
   CHECK(seen[1].vocab_size == 259);
   int64_t b = 0;
   run.trainer.visit_rows([&](const RowRecord& row) {
-    const auto prompt = prompt_ids(*row.example, world.format, options.num_answers, world.tokenizer);
+    const auto prompt = prompt_ids(*row.example, world.format, 2, world.tokenizer);
     const PackRow alone{prompt, row.completion->ids};
     const auto length = static_cast<int64_t>(row.completion->ids.size());
     CHECK(seen[1].length[b].item<int64_t>() == length);
@@ -300,6 +333,35 @@ TEST_CASE("rewards are told where the run is, and get token entropies when they 
     ++b;
   });
   CHECK(b == 8);
+}
+
+TEST_CASE("of several K, one is drawn for each prompt, asked of it and judged by") {
+  World world;
+  Asked asked;
+  world.rewards.add(std::make_unique<NoteK>(&asked));
+  RlOptions options = small_options();
+  options.num_answers = {1, 3};
+  Run run(world, 1, options);
+  NotingEngine engine(*run.engine, &asked);
+  RlTrainer trainer({*run.policy, engine, world.tokenizer, world.examples, world.format, *world.matcher, world.rewards,
+                     *world.advantage, *run.objective, run.optimizer, run.reference.get()},
+                    options);
+  std::vector<const Example*> examples;
+  while (!trainer.done()) {
+    trainer.step();
+    trainer.visit_rows([&](const RowRecord& row) { examples.push_back(row.example); });
+  }
+  REQUIRE(asked.k.size() == 6 * 2 * 4);
+  REQUIRE(examples.size() == asked.k.size());
+  REQUIRE(asked.prompts.size() == 12);
+  std::set<int64_t> seen;
+  for (size_t b = 0; b < asked.k.size(); ++b) {
+    CHECK(asked.prompts[b / 4] == prompt_ids(*examples[b], world.format, asked.k[b], world.tokenizer));
+    seen.insert(asked.k[b]);
+  }
+  CHECK(seen == std::set<int64_t>{1, 3});
+  options.num_answers = {};
+  CHECK_THROWS_WITH((Run(world, 1, options)), Catch::Contains("num_answers: at least one"));
 }
 
 TEST_CASE("a step that is not finite is skipped, reported, and training goes on") {
