@@ -166,14 +166,18 @@ std::string reliability(const Group& evals) {
       without += (without.empty() ? "" : ", ") + html_escape(evals[i]->title);
       continue;
     }
-    const std::string note = std::isfinite(ece) ? fmt::format("ECE {:.3f}, Brier {:.3f}", ece, brier) : "";
+    // A model that states the same for every answer can have no error here: AUROC 0.5 gives it away.
+    const double auroc = evals[i]->metric("auroc");
+    std::string note = std::isfinite(ece) ? fmt::format("ECE {:.3f}, Brier {:.3f}", ece, brier) : "";
+    if (std::isfinite(auroc)) note += fmt::format(", AUROC {:.2f}", auroc);
     out += reliability_diagram(evals[i]->title, bins, note, static_cast<int>(i) % kColors);
   }
   if (out.empty()) return "";
   return "<h2>Reliability</h2><p class=\"soft\">Stated confidence against the share of answers "
          "that are correct, with 95 % intervals. On the dashed "
          "line the model means what it says; below it, it is too sure. The bars show how often each confidence is "
-         "stated.</p><div class=\"grid2\">" +
+         "stated. AUROC: how often a correct answer is stated more surely than a wrong one (0.5 = not at all).</p><div "
+         "class=\"grid2\">" +
          out + "</div>" +
          (without.empty() ? "" : "<p class=\"note\">No confidences to show for: " + without + ".</p>") + "\n";
 }

@@ -16,7 +16,7 @@ p{margin:6px 0;max-width:75ch}
 .soft,.note{color:var(--soft)}.note{font-size:.875rem}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:12px;margin:20px 0}
 .tile{background:var(--wash);border-radius:10px;padding:12px 14px}
-.tile b{display:block;font-size:1.2rem;white-space:nowrap;line-height:1.25;font-variant-numeric:tabular-nums}
+.tile b{display:block;font-size:1.1rem;white-space:nowrap;line-height:1.25;font-variant-numeric:tabular-nums}
 .tile span{font-size:.875rem;color:var(--soft)}
 .grid2{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,310px),1fr));gap:16px 24px}
 figure{margin:12px 0 0;min-width:0}

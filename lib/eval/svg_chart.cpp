@@ -22,7 +22,10 @@ struct Scale {
 std::string number(double value, bool percent) {
   if (percent) return fmt::format("{:.3g} %", 100 * value);
   const double size = std::abs(value);
-  if (size != 0 && (size >= 1e6 || size < 1e-3)) return fmt::format("{:.1e}", value);
+  if (size != 0 && (size >= 1e6 || size < 1e-3)) {  // short, as an axis has little room: 1e-4, not 1.0e-04
+    const int exponent = static_cast<int>(std::floor(std::log10(size) + 1e-9));
+    return fmt::format("{:.2g}e{}", value / std::pow(10.0, exponent), exponent);
+  }
   return fmt::format("{:.4g}", value);
 }
 

@@ -24,12 +24,13 @@ struct FormatTraits {
   bool balanced;                ///< think tags must be balanced and non-empty
   bool analysis;                ///< an analysis block is needed
   bool in_order;                ///< answers (and confidences) must stand in the order of their numbers
+  bool alone = false;           ///< nothing but white space may stand besides the blocks
   bool analysis_first = false;  ///< where render() and the instruction put the analysis
 };
 
 constexpr std::array<FormatTraits, 11> kFormats = {{
-    {"compact", false, true, false, false, false, true},
-    {"compact_rlvr", false, false, false, false, false, true},
+    {"compact", false, true, false, false, false, true, true},
+    {"compact_rlvr", false, false, false, false, false, true, true},
     {"multi_answer", false, true, true, true, true, false},
     {"multi_answer_no_analysis", false, true, true, true, false, false},
     {"multi_answer_rlvr", false, false, true, true, false, true},
@@ -38,7 +39,7 @@ constexpr std::array<FormatTraits, 11> kFormats = {{
     {"ta", true, false, true, false, false, false},
     {"tac", true, true, true, false, false, false},
     {"tabc", true, true, true, false, true, false},
-    {"tbac", true, true, true, false, true, false, true},
+    {"tbac", true, true, true, false, true, false, false, true},
 }};
 
 std::string_view part(std::string_view text, Span span) {
@@ -61,8 +62,9 @@ class TaggedFormat final : public AnswerFormat {
   const Block& block(const TagIndex& index, TagKind kind, int64_t i, int64_t k) const;
   Answer read_answer(std::string_view text, const TagIndex& index, int64_t i, int64_t k) const;
   /// Why the format reward is 0, or "".
-  std::string find_problem(const AnswerSet& set, const TagIndex& index, int64_t k) const;
+  std::string find_problem(std::string_view text, const AnswerSet& set, const TagIndex& index, int64_t k) const;
   std::string find_order_problem(const AnswerSet& set) const;
+  std::string find_other_text(std::string_view text, const AnswerSet& set) const;
   /// Fills in blocks_needed and blocks_ok.
   void count_blocks(AnswerSet& set, const TagIndex& index, int64_t k) const;
   std::string number(int64_t i) const { return traits_.single ? "" : fmt::format("{}", i); }
@@ -123,7 +125,7 @@ AnswerSet TaggedFormat::parse(std::string_view completion, int64_t k) const {
   const bool ordered = !traits_.in_order || find_order_problem(set).empty();
   set.paired = all_found && all_paired && !repeated;
   set.extracted = all_found && !repeated && ordered && (all_paired || !traits_.confidences);
-  set.problem = find_problem(set, index, k);
+  set.problem = find_problem(completion, set, index, k);
   set.format_ok = set.problem.empty();
   count_blocks(set, index, k);
   return set;
@@ -161,7 +163,25 @@ std::string TaggedFormat::find_order_problem(const AnswerSet& set) const {
   return "";
 }
 
-std::string TaggedFormat::find_problem(const AnswerSet& set, const TagIndex& index, int64_t k) const {
+// For blocks in order.
+std::string TaggedFormat::find_other_text(std::string_view text, const AnswerSet& set) const {
+  Span between;
+  for (size_t i = 0; i < set.answers.size(); ++i) {
+    const Answer& answer = set.answers[i];
+    between.end = answer.answer_bytes.begin;
+    if (!trim(part(text, between)).empty()) return fmt::format("something else stands before answer {}", i + 1);
+    between.begin = answer.answer_bytes.end;
+    if (!traits_.confidences) continue;
+    between.end = answer.confidence_bytes.begin;
+    if (!trim(part(text, between)).empty()) return fmt::format("something else stands before confidence {}", i + 1);
+    between.begin = answer.confidence_bytes.end;
+  }
+  between.end = static_cast<int64_t>(text.size());
+  return trim(part(text, between)).empty() ? "" : "something else stands after the last answer";
+}
+
+std::string TaggedFormat::find_problem(std::string_view text, const AnswerSet& set, const TagIndex& index,
+                                       int64_t k) const {
   if (traits_.think && !index.has_think()) return "no think block";
   if (traits_.balanced && !index.think_ok()) return "think tags are unbalanced or a think block is empty";
   for (int64_t i = 1; i <= k; ++i) {
@@ -183,6 +203,9 @@ std::string TaggedFormat::find_problem(const AnswerSet& set, const TagIndex& ind
     return fmt::format("<answer{}> goes beyond the {} answers asked for", index.largest(TagKind::kAnswer), k);
   if (traits_.in_order) {
     if (const std::string problem = find_order_problem(set); !problem.empty()) return problem;
+  }
+  if (traits_.alone) {
+    if (const std::string problem = find_other_text(text, set); !problem.empty()) return problem;
   }
   const Block& analysis = index.block(TagKind::kAnalysis, 0);
   if (traits_.analysis && !analysis.found) return "no analysis block";

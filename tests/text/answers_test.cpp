@@ -24,7 +24,7 @@ std::string slice(const std::string& text, Span span) {
 
 TEST_CASE("a compact set: texts, confidences, byte spans") {
   const std::string text =
-      "Sure: <answer1> The Cat </answer1><confidence1>0.25</confidence1>\n<answer2>dog</answer2> <confidence2> 1 "
+      "\n <answer1> The Cat </answer1><confidence1>0.25</confidence1>\n<answer2>dog</answer2> <confidence2> 1 "
       "</confidence2>";
   const AnswerSet set = parse("compact", text, 2);
   REQUIRE(set.format_ok);
@@ -61,6 +61,15 @@ TEST_CASE("what breaks a compact set, and how it is told") {
        "confidence2>",
        "repeated"},
       {"<Answer1>a1</Answer1><confidence1>1</confidence1>", "no <answer1>"},
+      // Nothing but white space besides the blocks.
+      {"Sure: <answer1>a1</answer1><confidence1>1</confidence1><answer2>b</answer2><confidence2>0</confidence2>",
+       "something else stands before answer 1"},
+      {"<answer1>a1</answer1>, <confidence1>1</confidence1><answer2>b</answer2><confidence2>0</confidence2>",
+       "something else stands before confidence 1"},
+      {"<answer1>a1</answer1><confidence1>1</confidence1>,<answer2>b</answer2><confidence2>0</confidence2>",
+       "something else stands before answer 2"},
+      {"<answer1>a1</answer1><confidence1>1</confidence1><answer2>b</answer2><confidence2>0</confidence2></confidence>",
+       "something else stands after the last answer"},
   };
   for (const auto& [text, problem] : cases) {
     INFO(text);
@@ -88,6 +97,14 @@ TEST_CASE("think formats read after the last closing think tag") {
   CHECK_FALSE(parse("multi_answer_no_analysis", "<think> </think>" + body, 2).format_ok);
   CHECK_FALSE(parse("multi_answer_no_analysis", body + "<think>late</think>", 2).format_ok);
   CHECK_FALSE(parse("multi_answer_no_analysis", "<think>a<think>b</think>" + body, 2).format_ok);
+}
+
+TEST_CASE("a compact set without confidences holds nothing else, a confidence neither") {
+  CHECK(parse("compact_rlvr", "<answer1>x</answer1>\n<answer2>y</answer2>\n", 2).format_ok);
+  CHECK(parse("compact_rlvr", "<answer1>x</answer1><confidence1>1</confidence1><answer2>y</answer2>", 2).problem ==
+        "something else stands before answer 2");
+  CHECK(parse("compact_rlvr", "<answer1>x</answer1><answer2>y</answer2> and so on", 2).problem ==
+        "something else stands after the last answer");
 }
 
 TEST_CASE("RLVR sets are in order; formats of one answer take the last plain blocks") {
