@@ -32,7 +32,7 @@ std::pair<double, double> range_of(const std::string& name) {
 std::string options_of(const std::string& name) {
   if (name == "external")
     return R"({command: [sh, -c, "read x; echo '{\"plural_worker\": 1}'; read y; echo nonsense"]})";
-  if (name == "judge") return "{url: \"http://127.0.0.1:9/\", model: m, retries: 0}";
+  if (name == "judge") return "{url: \"http://127.0.0.1:9/\", model: m, retries: 0, fail_value: 0.25}";
   return "{}";
 }
 
@@ -132,12 +132,18 @@ TEST_CASE("every reward: a row is worth the same next to rows that were asked fo
   const std::vector<int64_t> k = {1, 2, 3, 3, 3, 5};
   const Scored together(animals(), completions, k);
   const Tensor first_two = at::arange(5).lt(2).to(test_device());
-  for (const std::string& name : reward_names()) {
-    const auto reward = make(builtin_rewards(), name);
+  std::vector<std::pair<std::string, std::string>> cases = {
+      {"accuracy", "{more_than_one_correctness_point: true, enforce_uniqueness: never}"},
+      {"brier", "{require_format: false, require_unique: false, sum_at_most_one: false}"},
+      {"coverage", "{denominator: min_k_gold, discount: log2}"},
+      {"uniqueness", "{mode: share}"}};
+  for (const std::string& name : reward_names()) cases.emplace_back(name, options_of(name));
+  for (const auto& [name, options] : cases) {
+    const auto reward = builtin_rewards().make(name, parse_yaml(options, name));
     const RewardOutput all = reward->score(together.input());
     const Tensor part = reward->score_subset(together.input(), first_two.expand({together.answers.rows, 5}));
     for (size_t b = 0; b < completions.size(); ++b) {
-      INFO(name << ", asked for " << k[b]);
+      INFO(name << " " << options << ", asked for " << k[b]);
       const auto row = static_cast<int64_t>(b);
       const Scored alone(animals(), {completions[b]}, k[b]);
       const RewardOutput own = reward->score(alone.input());
