@@ -132,8 +132,8 @@ class Matcher {
   /// its spellings are that one's (a gold answer that is listed twice); -1 where they match nothing. Asks prepare()'s
   /// function about the spellings: override it where a question is dear.
   virtual std::vector<int64_t> gold_owners(const Example& example) const;
-  /// Key under which two candidates count as the same answer (default: the normal form). "" = the answer has no name:
-  /// it is different from no other, unless it is matched; then its text is its name.
+  /// Key under which two candidates count as the same answer (default: the normal form). "" = the candidate does not
+  /// count as an answer of its own, unless it matches a gold answer: then its text is its key.
   virtual std::string key(const Answer& candidate) const { return candidate.normal; }
 };
 

@@ -121,9 +121,7 @@ TagIndex::TagIndex(std::string_view text, int64_t largest_wanted) {
       continue;
     }
     if (tag->begin < begin) continue;
-    Blocks& blocks = tag->kind == TagKind::kAnswer       ? answers_
-                     : tag->kind == TagKind::kConfidence ? confidences_
-                                                         : analysis_;
+    Blocks& blocks = blocks_[static_cast<size_t>(tag->kind)];
     blocks.largest = std::max(blocks.largest, tag->number);
     if (tag->number >= 0 && tag->number <= largest_wanted) add_tag(*tag, blocks.get(tag->number));
   }
@@ -148,8 +146,7 @@ Block& TagIndex::Blocks::get(int64_t number) {
 
 const Block& TagIndex::block(TagKind kind, int64_t number) const {
   static const Block kNone;
-  const Blocks& blocks = kind == TagKind::kAnswer ? answers_ : kind == TagKind::kConfidence ? confidences_ : analysis_;
-  const Block* block = blocks.find(number);
+  const Block* block = blocks_[static_cast<size_t>(kind)].find(number);
   return block == nullptr ? kNone : *block;
 }
 

@@ -4,6 +4,7 @@
 // closing tag of the same name, and an inner opening tag is plain text.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string_view>
@@ -66,7 +67,7 @@ class TagIndex {
   /// The plain (number 0) or numbered block of the body; an all-zero Block when there is none. Not for kThink.
   const Block& block(TagKind kind, int64_t number) const;
   /// The largest number of a tag of this kind in the body. Answers and confidences only.
-  int64_t largest(TagKind kind) const { return (kind == TagKind::kAnswer ? answers_ : confidences_).largest; }
+  int64_t largest(TagKind kind) const { return blocks_[static_cast<size_t>(kind)].largest; }
 
  private:
   /// The blocks of one kind.
@@ -81,7 +82,7 @@ class TagIndex {
 
   bool think_ok_ = false;
   bool has_think_ = false;
-  Blocks answers_, confidences_, analysis_;
+  std::array<Blocks, 4> blocks_;  // by TagKind; there are none for kThink
 };
 
 }  // namespace plural
