@@ -128,9 +128,9 @@ class Matcher {
   }
   /// match() of many questions at once: what build_answer_batch calls. Override it where asking together saves time.
   virtual MatchVerdicts match_all(std::span<const MatchQuestion> questions) const;
-  /// For each gold answer, the one that stands for it: itself where its answer or an alias matches it; another one where
-  /// its spellings are that one's (a gold answer that is listed twice); -1 where they match nothing. Asks prepare()'s
-  /// function about the spellings: override it where a question is dear.
+  /// For each gold answer, the one that stands for it: itself where its answer or an alias matches it; another one
+  /// where its spellings are that one's (a gold answer that is listed twice); -1 where they match nothing. Asks
+  /// prepare()'s function about the spellings: override it where a question is dear.
   virtual std::vector<int64_t> gold_owners(const Example& example) const;
   /// Key under which two candidates count as the same answer (default: the normal form). "" = the candidate does not
   /// count as an answer of its own, unless it matches a gold answer: then its text is its key.

@@ -154,8 +154,8 @@ TEST_CASE("diversity of texts") {
   // Clipping: of "a a a" one a counts. Brevity: "x y" against a reference of 4 words has exp(1 - 4 / 2).
   const std::string clipped[] = {"a a a", "a"};
   CHECK(self_bleu(clipped, 1) == Approx((1.0 / 3 + std::exp(1.0 - 3)) / 2));
-  // Of references of 3 words and 1, equally close to 2, the shorter counts: no brevity penalty for "x y". x y z: 2 of its
-  // words occur; x: exp(1 - 2), as 2 words are closest.
+  // Of references of 3 words and 1, equally close to 2, the shorter counts: no brevity penalty for "x y". x y z: 2 of
+  // its words occur; x: exp(1 - 2), as 2 words are closest.
   const std::string close[] = {"x y", "x y z", "x"};
   CHECK(self_bleu(close, 1) == Approx((1 + 2.0 / 3 + std::exp(-1.0)) / 3));
   const std::string brief[] = {"x y", "x y z w"};
