@@ -5,7 +5,7 @@ PREFIX ?= $(HOME)/.local
 BUILD := build/$(PRESET)
 VENV := $(or $(PLURAL_HOME),$(HOME)/.cache/plural)/venv
 
-.PHONY: help setup build test quickstart bench bench-score gpu-bundle gpu-check format lint docs install clean
+.PHONY: help setup build test quickstart bench bench-score bench-limits gpu-bundle gpu-check format lint docs install clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -29,6 +29,9 @@ bench: build  ## measure speed on this machine, into benchmarks/results
 
 bench-score: build  ## measure parsing and scoring next to plain Python, into benchmarks/results
 	benchmarks/score.sh
+
+bench-limits: build  ## measure awkward tags and programs in the sandbox, into benchmarks/results
+	python3 benchmarks/limits.py
 
 gpu-bundle: build  ## pack what a GPU machine without internet needs: build/gpu-bundle.tar.gz
 	tools/gpu_bundle.sh $(BUILD)

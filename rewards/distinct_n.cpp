@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <ATen/Parallel.h>
 
-#include <unordered_set>
-
 #include "lib/core/format.h"
+#include "lib/text/words.h"
 #include "rewards/diversity_support.h"
 
 namespace plural {
@@ -50,28 +49,20 @@ class DistinctN final : public Reward {
     Tensor parts = at::zeros({answers.rows, answers.slots}, at::kDouble);
     auto part = parts.accessor<double, 2>();
     at::parallel_for(0, answers.rows, /*grain_size=*/64, [&](int64_t begin, int64_t end) {
-      std::unordered_set<std::string_view> seen;
       for (int64_t b = begin; b < end; ++b) {
         const std::vector<Answer>& set = answers.sets[static_cast<size_t>(b)].answers;
-        int64_t total = 0, given = 0;
-        seen.clear();
+        std::vector<std::string_view> texts;
+        std::vector<int64_t> slots;
         for (size_t i = 0; i < set.size(); ++i) {
           const auto slot = static_cast<int64_t>(i);
-          if (!counted[b][slot]) continue;
-          const std::vector<std::string_view> words = rewards::split_words(set[i].normal);
-          given += words.empty() ? 0 : 1;
-          for (size_t w = 0; w + static_cast<size_t>(options_.n) <= words.size(); ++w) {
-            // The words of an n-gram and the spaces between them stand together in the normal form.
-            const std::string_view last = words[w + static_cast<size_t>(options_.n) - 1];
-            const std::string_view gram(words[w].data(),
-                                        static_cast<size_t>(last.data() + last.size() - words[w].data()));
-            part[b][slot] += seen.insert(gram).second ? 1.0 : 0.0;
-            ++total;
-          }
+          if (!counted[b][slot] || set[i].normal.empty()) continue;
+          texts.push_back(set[i].normal);
+          slots.push_back(slot);
         }
-        if (total == 0) continue;
-        const double worth = static_cast<double>(given) / static_cast<double>(total * k[b]);
-        for (int64_t slot = 0; slot < answers.slots; ++slot) part[b][slot] *= worth;
+        const DistinctCounts grams = count_distinct_n_grams(texts, options_.n);
+        if (grams.all == 0) continue;
+        const double worth = static_cast<double>(texts.size()) / static_cast<double>(grams.all * k[b]);
+        for (size_t i = 0; i < texts.size(); ++i) part[b][slots[i]] = static_cast<double>(grams.fresh[i]) * worth;
       }
     });
     return parts.to(counted_on_device.device(), answers.confidence.scalar_type());

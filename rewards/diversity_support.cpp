@@ -9,16 +9,6 @@
 
 namespace plural::rewards {
 
-std::vector<std::string_view> split_words(std::string_view text) {
-  std::vector<std::string_view> words;
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = std::min(text.find(' ', begin), text.size());
-    words.push_back(text.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return words;
-}
-
 Tensor text_keys(const AnswerBatch& answers, const Tensor& counted, bool word_sets) {
   Tensor keys = at::full({answers.rows, answers.slots}, -1, at::kLong);
   auto key = keys.accessor<int64_t, 2>();

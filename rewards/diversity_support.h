@@ -33,9 +33,6 @@ inline Tensor counted_slots(const AnswerBatch& answers, bool correct_only) {
   return correct_only ? answers.present.logical_and(answers.match.ge(0)) : answers.present;
 }
 
-/// The words of a normal form or a word_set_key, which parts them by single spaces.
-std::vector<std::string_view> split_words(std::string_view text);
-
 /// [B, K] int64 on the device of the batch: equal within a row = the same normal form (or, with `word_sets`, the same
 /// set of singular-folded words); -1 = not counted, or without a word. Host work, one pass.
 Tensor text_keys(const AnswerBatch& answers, const Tensor& counted, bool word_sets);

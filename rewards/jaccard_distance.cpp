@@ -3,6 +3,7 @@
 
 #include "lib/core/format.h"
 #include "lib/text/normal_form.h"
+#include "lib/text/words.h"
 #include "rewards/diversity_support.h"
 
 namespace plural {
@@ -56,16 +57,13 @@ class JaccardDistance final : public Reward {
         std::vector<std::vector<std::string_view>> words(set.size());  // sorted, without repeats
         for (size_t i = 0; i < set.size(); ++i) {
           keys[i] = word_set_key(set[i].text);
-          words[i] = rewards::split_words(keys[i]);
+          words[i] = split_words(keys[i]);
         }
         for (size_t i = 0; i < set.size(); ++i)
           for (size_t j = 0; j <= i; ++j) {
             if (words[i].empty() || words[j].empty()) continue;
-            std::vector<std::string_view> shared;
-            std::ranges::set_intersection(words[i], words[j], std::back_inserter(shared));
-            const auto all = static_cast<double>(words[i].size() + words[j].size() - shared.size());
             const auto row = static_cast<int64_t>(i), column = static_cast<int64_t>(j);
-            out[b][row][column] = out[b][column][row] = static_cast<double>(shared.size()) / all;
+            out[b][row][column] = out[b][column][row] = jaccard(words[i], words[j]);
           }
       }
     });

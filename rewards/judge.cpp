@@ -119,11 +119,7 @@ class Judge final : public Reward {
     if (options_.unit == "completion") {
       for (int64_t b = 0; b < answers.rows; ++b) slots.push_back({b, 0});
     } else {
-      const Tensor different = answers.first_of_key().cpu();
-      const auto keep = different.accessor<bool, 2>();
-      for (int64_t b = 0; b < answers.rows; ++b)
-        for (int64_t k = 0; k < answers.slots; ++k)
-          if (keep[b][k]) slots.push_back({b, k});
+      slots = rewards::different_answers(answers);
     }
     std::unordered_map<std::string, int64_t> number;  // equal requests are made once
     std::vector<Verdict> verdicts;

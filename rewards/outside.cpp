@@ -3,9 +3,30 @@
 
 #include <ATen/ATen.h>
 
+#include <string_view>
+#include <unordered_set>
+
 #include "plural/error.h"
 
 namespace plural::rewards {
+
+std::vector<Slot> different_answers(const AnswerBatch& answers) {
+  const Tensor first = answers.first_of_key().cpu(), nameless = answers.present.logical_and(answers.key.lt(0)).cpu();
+  const auto is_first = first.accessor<bool, 2>(), is_nameless = nameless.accessor<bool, 2>();
+  std::vector<Slot> slots;
+  for (int64_t b = 0; b < answers.rows; ++b) {
+    std::unordered_set<std::string_view> seen;
+    for (int64_t k = 0; k < answers.slots; ++k) {
+      bool ask = is_first[b][k];
+      if (is_nameless[b][k]) {
+        const std::string& text = answers.sets[static_cast<size_t>(b)].answers[static_cast<size_t>(k)].text;
+        ask = !text.empty() && seen.insert(text).second;
+      }
+      if (ask) slots.push_back({b, k});
+    }
+  }
+  return slots;
+}
 
 RewardOutput combine_answers(const AnswerBatch& answers, const std::vector<Slot>& slots,
                              const std::vector<double>& values, const CombineOptions& options) {

@@ -29,6 +29,10 @@ struct Slot {
   int64_t slot;
 };
 
+/// The answers to ask about, each different one of a row once: the first with its key. One without a key (its normal
+/// form is empty, as that of option "A") is told from others like it by its text; an empty one is left out.
+std::vector<Slot> different_answers(const AnswerBatch& answers);
+
 /// `values[i]` belongs to `slots[i]`; all other slots earn 0. Tensors on the device of `answers`. No part for each
 /// answer: a reward with parts must judge subsets of the set again, which would ask again.
 RewardOutput combine_answers(const AnswerBatch& answers, const std::vector<Slot>& slots,

@@ -6,8 +6,8 @@
 namespace plural {
 namespace {
 
-/// The Vendi score (Friedman and Dieng 2023, arXiv 2210.02410, equation 2), an effective number of different answers,
-/// out of the K asked for: exp of the entropy of the eigenvalues of S / n, S the cosine similarities of the n answers.
+/// The Vendi score of the cosine similarities of the answers, an effective number of different ones, out of the K asked
+/// for.
 class Vendi final : public Reward {
  public:
   struct Options {
@@ -40,11 +40,8 @@ class Vendi final : public Reward {
 
  private:
   Tensor effective_share(const RewardInput& input, const Tensor& counted) const {
-    const Tensor similarity = similarity_.of(input, counted);
-    const Tensor n = similarity.diagonal(0, 1, 2).gt(0.5).sum(1);  // slots without an answer have eigenvalue 0
-    const Tensor share = (kernels::symmetric_eigenvalues(similarity) / n.clamp_min(1).unsqueeze(1)).clamp_min(0);
-    const Tensor score = at::xlogy(share, share).sum(1).neg().exp() * n.gt(0);
-    return (score / input.answers.k).to(input.answers.confidence.scalar_type());
+    return (kernels::vendi_scores(similarity_.of(input, counted)) / input.answers.k)
+        .to(input.answers.confidence.scalar_type());
   }
 
   Options options_;

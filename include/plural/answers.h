@@ -119,7 +119,8 @@ class Matcher {
  public:
   virtual ~Matcher() = default;
   virtual std::string name() const = 0;
-  /// Index of the gold answer that `candidate` is, or -1. An empty normal form matches nothing.
+  /// Index of the gold answer that `candidate` is, or -1. To a matcher that compares normal forms an empty one (of "a",
+  /// "the", "...") matches nothing.
   virtual int64_t match(const Answer& candidate, const Example& example) const = 0;
   /// match() with the work on the gold answers done once. Override it where that saves time.
   virtual MatchFunction prepare(const Example& example) const {
@@ -127,7 +128,12 @@ class Matcher {
   }
   /// match() of many questions at once: what build_answer_batch calls. Override it where asking together saves time.
   virtual MatchVerdicts match_all(std::span<const MatchQuestion> questions) const;
-  /// Key under which two candidates count as the same answer (default: the normal form).
+  /// For each gold answer, the one that stands for it: itself where its answer or an alias matches it; another one
+  /// where its spellings are that one's (a gold answer that is listed twice); -1 where they match nothing. Asks
+  /// prepare()'s function about the spellings: override it where a question is dear.
+  virtual std::vector<int64_t> gold_owners(const Example& example) const;
+  /// Key under which two candidates count as the same answer (default: the normal form). "" = the candidate does not
+  /// count as an answer of its own, unless it matches a gold answer: then its text is its key.
   virtual std::string key(const Answer& candidate) const { return candidate.normal; }
 };
 
@@ -145,7 +151,7 @@ struct AnswerBatch {
   bool has_confidences = true;       ///< the format asks for confidences
   Tensor present;                    ///< [B, K] bool: the slot holds an answer block
   Tensor match;                      ///< [B, K] int64: gold index, -1 = none
-  Tensor key;                        ///< [B, K] int64: equal within a row = the same answer; -1 = empty or absent
+  Tensor key;                        ///< [B, K] int64: equal within a row = the same answer; -1 = nameless or absent
   Tensor confidence;                 ///< [B, K] float32 clipped to [0, 1], 0 where invalid or absent
   Tensor confidence_stated;          ///< [B, K] bool: a number, whatever its range
   Tensor confidence_ok;              ///< [B, K] bool: a number in [0, 1]
@@ -157,8 +163,8 @@ struct AnswerBatch {
   Tensor extracted;                  ///< [B] bool, AnswerSet::extracted
   Tensor paired;                     ///< [B] bool, AnswerSet::paired
   Tensor k;                          ///< [B] int64: answers asked for in this row (<= K)
-  Tensor gold_count;                 ///< [B] int64: gold answers of the row
-  Tensor gold_weight;                ///< [B, Y] float32: gold weights normalised to sum 1, 0-padded
+  Tensor gold_count;                 ///< [B] int64: different gold answers that can be matched (Matcher::gold_owners)
+  Tensor gold_weight;                ///< [B, Y] float32: their weights normalised to sum 1, 0 for others and padding
   Tensor answer_span;                ///< [B, K, 2] int64: token range in the completion; 0,0 = none
   Tensor confidence_span;            ///< [B, K, 2] int64
   Tensor length;                     ///< [B] int64: completion tokens

@@ -6,9 +6,11 @@
 #include <cmath>
 #include <limits>
 #include <map>
-#include <set>
+#include <numeric>
 
 #include "lib/core/format.h"
+#include "lib/kernels/set_gram/set_gram.h"
+#include "lib/text/words.h"
 #include "plural/error.h"
 #include "plural/evaluation.h"
 
@@ -17,31 +19,21 @@ namespace {
 
 constexpr double kUndefined = std::numeric_limits<double>::quiet_NaN();
 
-using Words = std::vector<std::string>;
+using Words = std::vector<std::string_view>;
 using Counts = std::map<std::string, int64_t>;  // of n-grams
-
-Words split(const std::string& text) {
-  Words words;
-  for (size_t begin = text.find_first_not_of(' '); begin != std::string::npos;) {
-    const size_t end = std::min(text.find(' ', begin), text.size());
-    words.push_back(text.substr(begin, end - begin));
-    begin = text.find_first_not_of(' ', end);
-  }
-  return words;
-}
 
 Counts n_grams(const Words& words, int64_t n) {
   Counts counts;
-  for (size_t i = 0; i + static_cast<size_t>(n) <= words.size(); ++i)
-    ++counts[fmt::format(
-        "{}", fmt::join(words.begin() + static_cast<int64_t>(i), words.begin() + static_cast<int64_t>(i) + n, " "))];
+  for (const std::string& gram : word_n_grams(words, n)) ++counts[gram];
   return counts;
 }
 
-double jaccard(const std::set<std::string>& a, const std::set<std::string>& b) {
-  if (a.empty() && b.empty()) return 1;
-  const auto both = std::count_if(a.begin(), a.end(), [&](const std::string& word) { return b.contains(word); });
-  return static_cast<double>(both) / static_cast<double>(a.size() + b.size() - static_cast<size_t>(both));
+/// Sorted, without repeats.
+Words word_set(std::string_view text) {
+  Words words = split_words(text);
+  std::sort(words.begin(), words.end());
+  words.erase(std::unique(words.begin(), words.end()), words.end());
+  return words;
 }
 
 /// ln of the clipped precision of `candidate`'s n-grams: each counts at most as often as in the reference that has
@@ -77,23 +69,14 @@ double bleu(const Words& candidate, const std::vector<Words>& references, int64_
 }  // namespace
 
 double distinct_n(std::span<const std::string> texts, int64_t n) {
-  PLURAL_CHECK(n >= 1, fmt::format("n-grams need n >= 1, got {}", n));
-  std::set<std::string> different;
-  int64_t all = 0;
-  for (const std::string& text : texts)
-    for (const auto& [gram, count] : n_grams(split(text), n)) {
-      different.insert(gram);
-      all += count;
-    }
-  return all > 0 ? static_cast<double>(different.size()) / static_cast<double>(all) : kUndefined;
+  const DistinctCounts counts = count_distinct_n_grams(Words(texts.begin(), texts.end()), n);
+  const auto different = std::accumulate(counts.fresh.begin(), counts.fresh.end(), int64_t{0});
+  return counts.all > 0 ? static_cast<double>(different) / static_cast<double>(counts.all) : kUndefined;
 }
 
 Tensor jaccard_similarity(std::span<const std::string> texts) {
-  std::vector<std::set<std::string>> words;
-  for (const std::string& text : texts) {
-    const Words list = split(text);
-    words.emplace_back(list.begin(), list.end());
-  }
+  std::vector<Words> words;
+  for (const std::string& text : texts) words.push_back(word_set(text));
   const auto n = static_cast<int64_t>(words.size());
   Tensor similarity = at::ones({n, n}, at::kDouble);
   auto value = similarity.accessor<double, 2>();
@@ -113,7 +96,7 @@ double self_bleu(std::span<const std::string> texts, int64_t max_n) {
   PLURAL_CHECK(max_n >= 1, fmt::format("BLEU needs n-grams of at least 1 word, got {}", max_n));
   if (texts.size() < 2) return kUndefined;
   std::vector<Words> words;
-  for (const std::string& text : texts) words.push_back(split(text));
+  for (const std::string& text : texts) words.push_back(split_words(text));
   double sum = 0;
   for (size_t i = 0; i < words.size(); ++i) {
     std::vector<Words> others = words;
@@ -125,11 +108,8 @@ double self_bleu(std::span<const std::string> texts, int64_t max_n) {
 
 double vendi_score(const Tensor& similarity) {
   check_shapes({{"similarity", similarity, "N N"}});
-  const int64_t n = similarity.size(0);
-  if (n == 0) return kUndefined;
-  // Rounding can leave an eigenvalue of 0 a little below it.
-  const Tensor share = at::linalg_eigvalsh(similarity.to(at::kCPU, at::kDouble) / n).clamp_min(0);
-  return at::xlogy(share, share).sum().neg().exp().item<double>();
+  if (similarity.size(0) == 0) return kUndefined;
+  return kernels::vendi_scores(similarity.to(at::kCPU, at::kDouble).unsqueeze(0)).item<double>();
 }
 
 }  // namespace plural

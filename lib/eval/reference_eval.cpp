@@ -29,15 +29,23 @@ int64_t value_of(std::string_view digits) {
   return value;
 }
 
+/// The tags after the think text.
+std::vector<Tag> body_tags(std::string_view text) {
+  std::vector<Tag> tags;
+  TagScanner scanner(text, body_begin(text));
+  while (const std::optional<Tag> tag = scanner.next()) tags.push_back(*tag);
+  return tags;
+}
+
 /// The first block of each number from 1: a block runs to the closing tag with the same digits, and blocks of one kind
 /// do not overlap.
-std::map<int64_t, std::string_view> numbered_blocks(std::string_view text, const TagIndex& index, TagKind kind) {
+std::map<int64_t, std::string_view> numbered_blocks(std::string_view text, std::span<const Tag> tags, TagKind kind) {
   std::map<std::string_view, std::vector<const Tag*>> closings;
-  for (const Tag& tag : index.tags())
+  for (const Tag& tag : tags)
     if (tag.kind == kind && tag.number != 0 && tag.closing) closings[digits_of(text, tag)].push_back(&tag);
   std::map<int64_t, std::string_view> blocks;
   int64_t free_from = 0;
-  for (const Tag& tag : index.tags()) {
+  for (const Tag& tag : tags) {
     if (tag.kind != kind || tag.number == 0 || tag.closing || tag.begin < free_from) continue;
     const std::string_view digits = digits_of(text, tag);
     const auto found = closings.find(digits);
@@ -79,12 +87,12 @@ std::optional<std::string> read_plain_answer(std::string_view completion) {
 }
 
 std::optional<std::vector<ReferenceCandidate>> read_numbered(std::string_view completion, int64_t k) {
-  const TagIndex index(completion, 0);
-  const auto answers = numbered_blocks(completion, index, TagKind::kAnswer);
-  const auto confidences = numbered_blocks(completion, index, TagKind::kConfidence);
+  const std::vector<Tag> tags = body_tags(completion);
+  const auto answers = numbered_blocks(completion, tags, TagKind::kAnswer);
+  const auto confidences = numbered_blocks(completion, tags, TagKind::kConfidence);
   if (answers.empty()) return std::nullopt;
   // A huge number must not cost memory when nobody said how many there should be.
-  const int64_t seen = std::min(answers.rbegin()->first, static_cast<int64_t>(index.tags().size()));
+  const int64_t seen = std::min(answers.rbegin()->first, static_cast<int64_t>(tags.size()));
   std::vector<ReferenceCandidate> candidates(static_cast<size_t>(k >= 1 ? k : seen));
   for (const auto& [number, text] : answers)
     if (number <= static_cast<int64_t>(candidates.size()))

@@ -40,8 +40,8 @@ Json answers_record(std::span<const std::string_view> completions, const AnswerS
     const WrittenPlaces& place = written[written.size() > 1 ? i : 0];
     const int64_t match = matcher.match(answer, example);
     // Two spellings of one gold answer are one answer as well.
-    const bool again = !answer.normal.empty() &&
-                       (!seen.insert(matcher.key(answer)).second || (match >= 0 && hit.contains(match)));
+    const std::string key = matcher.key(answer);
+    const bool again = (!key.empty() && !seen.insert(key).second) || (match >= 0 && hit.contains(match));
     if (match >= 0) hit.insert(match);
     list.push_back({{"text", replace_invalid_utf8(answer.text)},
                     {"confidence", answer.has_confidence ? Json(answer.confidence) : Json()},

@@ -39,6 +39,58 @@ constexpr int64_t kRowsAtATime = 8;
 /// Clipped to [0, 1]; 0 for NaN.
 double probability(double stated) { return std::isnan(stated) ? 0.0 : std::clamp(stated, 0.0, 1.0); }
 
+/// Examples whose gold answers a thread reads at a time.
+constexpr int64_t kExamplesAtATime = 4;
+
+/// The gold answers of an example as a matcher tells them apart.
+struct GoldTable {
+  std::vector<int64_t> owner;  ///< Matcher::gold_owners
+  std::vector<double> weight;  ///< of all that an owner stands for, summing to 1 over the owners; 0 for others
+  int64_t count = 0;           ///< owners
+
+  /// A matcher's verdict as the gold answer that stands for it.
+  int64_t hit(int64_t verdict) const {
+    if (verdict < 0) return -1;
+    PLURAL_CHECK(static_cast<size_t>(verdict) < owner.size(), "a matcher names one of the gold answers");
+    return owner[static_cast<size_t>(verdict)] >= 0 ? owner[static_cast<size_t>(verdict)] : verdict;
+  }
+};
+
+GoldTable read_gold(const Matcher& matcher, const Example& example) {
+  GoldTable table;
+  table.owner = matcher.gold_owners(example);
+  PLURAL_CHECK(table.owner.size() == example.gold.size(), "a matcher names an owner for each gold answer");
+  table.weight.resize(table.owner.size(), 0);
+  std::vector<bool> owns(table.owner.size(), false);
+  double sum = 0;
+  for (size_t i = 0; i < table.owner.size(); ++i) {
+    if (table.owner[i] < 0) continue;
+    const auto owner = static_cast<size_t>(table.owner[i]);
+    PLURAL_CHECK(owner < owns.size(), "the owner of a gold answer is one of them");
+    owns[owner] = true;
+    table.weight[owner] += example.gold[i].weight;
+    sum += example.gold[i].weight;
+  }
+  table.count = std::count(owns.begin(), owns.end(), true);
+  for (size_t i = 0; i < owns.size(); ++i)
+    if (owns[i]) table.weight[i] = sum > 0 ? table.weight[i] / sum : 1.0 / static_cast<double>(table.count);
+  return table;
+}
+
+/// The tables of the examples that occur, each made once.
+std::unordered_map<const Example*, GoldTable> read_gold(std::span<const CompletionView> completions,
+                                                        const Matcher& matcher) {
+  std::unordered_map<const Example*, GoldTable> tables;
+  for (const CompletionView& view : completions) tables[view.example];
+  std::vector<std::pair<const Example* const, GoldTable>*> entries;
+  for (auto& entry : tables) entries.push_back(&entry);
+  at::parallel_for(0, static_cast<int64_t>(entries.size()), kExamplesAtATime, [&](int64_t begin, int64_t end) {
+    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i)
+      entries[i]->second = read_gold(matcher, *entries[i]->first);
+  });
+  return tables;
+}
+
 /// True where an earlier slot of the row has the same id: [B, K] from [B, K] int64. Negative ids count too.
 Tensor seen_before(const Tensor& ids) {
   const Tensor equal = ids.unsqueeze(2).eq(ids.unsqueeze(1));  // [B, K, K]
@@ -159,10 +211,11 @@ AnswerBatch build_answer_batch(std::span<const CompletionView> completions, cons
   }
   MatchVerdicts verdicts = matcher.match_all(questions);
   PLURAL_CHECK(verdicts.gold.size() == questions.size(), "a matcher answers every question");
+  const std::unordered_map<const Example*, GoldTable> gold = read_gold(completions, matcher);
 
   const auto fill_row = [&](int64_t b) {
     const CompletionView& view = completions[static_cast<size_t>(b)];
-    const Example& example = *view.example;
+    const GoldTable& own_gold = gold.at(view.example);
     const AnswerSet& set = batch.sets[static_cast<size_t>(b)];
     has_overall_confidence[b] = set.has_overall_confidence;
     overall_confidence_stated[b] = !std::isnan(set.overall_confidence);
@@ -173,13 +226,9 @@ AnswerBatch build_answer_batch(std::span<const CompletionView> completions, cons
     extracted[b] = set.extracted;
     paired[b] = set.paired;
     k[b] = format.single() ? 1 : view.k;
-    gold_count[b] = static_cast<int64_t>(example.gold.size());
+    gold_count[b] = own_gold.count;
     length[b] = static_cast<int64_t>(view.ids.size());
-    double weight_sum = 0;
-    for (const GoldAnswer& answer : example.gold) weight_sum += answer.weight;
-    for (size_t y = 0; y < example.gold.size(); ++y)
-      gold_weight[b][static_cast<int64_t>(y)] = weight_sum > 0 ? example.gold[y].weight / weight_sum
-                                                               : 1.0 / static_cast<double>(example.gold.size());
+    for (size_t y = 0; y < own_gold.weight.size(); ++y) gold_weight[b][static_cast<int64_t>(y)] = own_gold.weight[y];
 
     size_t question = first_question[static_cast<size_t>(b)];
     std::vector<int64_t> offsets;
@@ -193,9 +242,10 @@ AnswerBatch build_answer_batch(std::span<const CompletionView> completions, cons
       if (answer.answer_bytes.empty()) continue;
       const auto slot = static_cast<int64_t>(i);
       present[b][slot] = true;
-      match[b][slot] = verdicts.gold[question++];
-      if (const std::string name = matcher.key(answer); !name.empty())
-        key[b][slot] = keys.emplace(name, static_cast<int64_t>(keys.size())).first->second;
+      match[b][slot] = own_gold.hit(verdicts.gold[question++]);
+      std::string name = matcher.key(answer);
+      if (name.empty() && match[b][slot] >= 0) name = answer.text;  // e.g. option A, which an outside matcher knows
+      if (!name.empty()) key[b][slot] = keys.emplace(name, static_cast<int64_t>(keys.size())).first->second;
       confidence_stated[b][slot] = !std::isnan(answer.confidence);
       confidence_ok[b][slot] = answer.confidence >= 0 && answer.confidence <= 1;
       confidence[b][slot] = probability(answer.confidence);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <optional>
 
 #include "lib/core/format.h"
@@ -46,6 +47,18 @@ std::string_view part(std::string_view text, Span span) {
   return text.substr(static_cast<size_t>(span.begin), static_cast<size_t>(span.end - span.begin));
 }
 
+/// Bytes of answer text that a set may hold. Answers that lie within one another (tags do not nest) could hold the
+/// completion K times over; those past the limit are read as empty, so that parsing stays linear. No set of up to 4
+/// answers comes near it, nor any completion of up to 64 KiB / (K - 4).
+size_t answer_text_limit(std::string_view completion) { return 4 * completion.size() + (size_t{1} << 16); }
+
+/// A confidence as written. A number holds no '<': looking for one first reads a block that lies around other blocks up
+/// to the next tag only, where trimming and reading all of it would make K such blocks cost K times the completion.
+double read_confidence(std::string_view text) {
+  if (text.find('<') != std::string_view::npos) return std::numeric_limits<double>::quiet_NaN();
+  return parse_number(trim(text)).value_or(std::numeric_limits<double>::quiet_NaN());
+}
+
 class TaggedFormat final : public AnswerFormat {
  public:
   explicit TaggedFormat(const FormatTraits& traits) : traits_(traits) {}
@@ -60,7 +73,8 @@ class TaggedFormat final : public AnswerFormat {
  private:
   /// The block of answer or confidence `i` (1-based) of `k`.
   const Block& block(const TagIndex& index, TagKind kind, int64_t i, int64_t k) const;
-  Answer read_answer(std::string_view text, const TagIndex& index, int64_t i, int64_t k) const;
+  /// `text_left`: bytes of answer text that the set may still hold; what this answer holds is taken off.
+  Answer read_answer(std::string_view text, const TagIndex& index, int64_t i, int64_t k, size_t* text_left) const;
   /// Why the format reward is 0, or "".
   std::string find_problem(std::string_view text, const AnswerSet& set, const TagIndex& index, int64_t k) const;
   std::string find_order_problem(const AnswerSet& set) const;
@@ -79,14 +93,19 @@ const Block& TaggedFormat::block(const TagIndex& index, TagKind kind, int64_t i,
   return index.block(kind, i);
 }
 
-Answer TaggedFormat::read_answer(std::string_view text, const TagIndex& index, int64_t i, int64_t k) const {
+Answer TaggedFormat::read_answer(std::string_view text, const TagIndex& index, int64_t i, int64_t k,
+                                 size_t* text_left) const {
   Answer answer;
   const Block& stated = block(index, TagKind::kAnswer, i, k);
   if (stated.found) {
     // Of several plain blocks the last one counts; repeated numbered ones are rejected, so either would do.
     const bool plain = traits_.single || (k == 1 && index.block(TagKind::kAnswer, 1).openings == 0);
-    answer.text = trim(part(text, plain ? stated.last_text : stated.first_text));
-    answer.normal = normal_form(answer.text);
+    const std::string_view words = part(text, plain ? stated.last_text : stated.first_text);
+    if (words.size() <= *text_left) {
+      *text_left -= words.size();
+      answer.text = trim(words);
+      answer.normal = normal_form(answer.text);
+    }
     answer.answer_bytes = plain ? stated.last : stated.first;
   }
   const Block& confidence = block(index, TagKind::kConfidence, i, k);
@@ -94,8 +113,7 @@ Answer TaggedFormat::read_answer(std::string_view text, const TagIndex& index, i
     const bool plain = traits_.single || (k == 1 && index.block(TagKind::kConfidence, 1).openings == 0);
     answer.has_confidence = true;
     answer.confidence_bytes = plain ? confidence.last : confidence.first;
-    if (const auto value = parse_number(trim(part(text, plain ? confidence.last_text : confidence.first_text))))
-      answer.confidence = *value;
+    answer.confidence = read_confidence(part(text, plain ? confidence.last_text : confidence.first_text));
   }
   return answer;
 }
@@ -107,8 +125,9 @@ AnswerSet TaggedFormat::parse(std::string_view completion, int64_t k) const {
   AnswerSet set;
   const int64_t slots = traits_.single || k == 1 ? 1 : std::min(k, index.largest(TagKind::kAnswer));
   bool all_found = slots == k, all_paired = true, repeated = false;
+  size_t text_left = answer_text_limit(completion);
   for (int64_t i = 1; i <= slots; ++i) {
-    set.answers.push_back(read_answer(completion, index, i, k));
+    set.answers.push_back(read_answer(completion, index, i, k, &text_left));
     const Answer& answer = set.answers.back();
     all_found = all_found && !answer.answer_bytes.empty();
     all_paired = all_paired && answer.has_confidence;
@@ -253,7 +272,7 @@ std::string TaggedFormat::render(std::span<const StatedAnswer> answers) const {
   for (size_t i = 0; i < answers.size(); ++i) {
     const StatedAnswer& answer = answers[i];
     const std::string text(trim(answer.text));
-    if (text.empty() || !scan_tags(text).empty())
+    if (text.empty() || TagScanner(text).next())
       throw InputError(
           fmt::format("answer {} ('{}') is empty or holds a tag of the answer format; clean it", i + 1, answer.text));
     if (!(answer.confidence >= 0 && answer.confidence <= 1))

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <utility>
 
 #include "lib/text/normal_form.h"
@@ -47,90 +46,108 @@ bool read_tag(std::string_view text, size_t at, Tag& tag) {
   return false;
 }
 
-}  // namespace
+/// Whether the think tags of a text pair up: as many opening as closing ones, the i-th closing tag after the i-th
+/// opening tag, and something other than space between the two.
+class ThinkTags {
+ public:
+  explicit ThinkTags(std::string_view text) : text_(text) {}
 
-std::vector<Tag> scan_tags(std::string_view text) {
-  std::vector<Tag> tags;
-  for (size_t at = text.find('<'); at != std::string_view::npos; at = text.find('<', at)) {
-    Tag tag;
-    if (read_tag(text, at, tag)) {
-      tags.push_back(tag);
-      at = static_cast<size_t>(tag.end);
-    } else {
-      ++at;
+  void add(const Tag& tag) {
+    if (!tag.closing) {
+      ++openings_;
+      last_opening_end_ = static_cast<size_t>(tag.end);
+      return;
     }
+    ++closings_;
+    if (closings_ > openings_) ok_ = false;
+    // A tag is no space, so a pair can be empty only when it is the last opening tag's, with no '<' in between.
+    if (closings_ == openings_ && is_blank(last_opening_end_, static_cast<size_t>(tag.begin))) ok_ = false;
   }
-  return tags;
-}
+  bool both_occur() const { return openings_ > 0 && closings_ > 0; }
+  bool pair_up() const { return ok_ && both_occur() && openings_ == closings_; }
 
-TagIndex::TagIndex(std::string_view text, int64_t largest_wanted) {
-  const std::vector<Tag> all = scan_tags(text);
-  check_think(text, all);
-  for (const Tag& tag : all) {
-    if (tag.kind == TagKind::kThink || tag.begin < body_begin_) continue;
-    tags_.push_back(tag);
-    if (tag.kind == TagKind::kAnswer) largest_answer_ = std::max(largest_answer_, tag.number);
-    if (tag.kind == TagKind::kConfidence) largest_confidence_ = std::max(largest_confidence_, tag.number);
+ private:
+  // Looking for the next '<' first keeps this linear: what it looks at, no later pair looks at again.
+  bool is_blank(size_t begin, size_t end) const {
+    return std::min(text_.find('<', begin), end) == end && trim(text_.substr(begin, end - begin)).empty();
   }
-  // A text of few tags cannot hold answers 1..n for a huge n, so a huge number must not cost memory.
-  largest_wanted = std::min(largest_wanted, static_cast<int64_t>(tags_.size()) + 1024);
-  answers_.resize(static_cast<size_t>(std::min(largest_wanted, largest_answer_)) + 1);
-  confidences_.resize(static_cast<size_t>(std::min(largest_wanted, largest_confidence_)) + 1);
-  std::vector<Span> open_answers(answers_.size()), open_confidences(confidences_.size());
-  Span open_analysis;
-  for (const Tag& tag : tags_) {
-    if (tag.kind == TagKind::kAnalysis) {
-      add(tag, analysis_, open_analysis);
-      continue;
-    }
-    std::vector<Block>& blocks = tag.kind == TagKind::kAnswer ? answers_ : confidences_;
-    std::vector<Span>& open = tag.kind == TagKind::kAnswer ? open_answers : open_confidences;
-    const auto number = static_cast<size_t>(tag.number);  // -1 becomes huge
-    if (number < blocks.size()) add(tag, blocks[number], open[number]);
-  }
-}
 
-void TagIndex::add(const Tag& tag, Block& block, Span& open) {
+  std::string_view text_;
+  int64_t openings_ = 0, closings_ = 0;
+  size_t last_opening_end_ = 0;
+  bool ok_ = true;
+};
+
+void add_tag(const Tag& tag, Block& block) {
   if (!tag.closing) {
     if (block.openings++ == 0) block.first_opening = tag.begin;
-    if (open.empty()) open = {tag.begin, tag.end};
+    if (block.open.empty()) block.open = {tag.begin, tag.end};
     return;
   }
   if (block.closings++ == 0) block.first_closing = tag.begin;
-  if (open.empty()) return;
-  block.last = {open.begin, tag.end};
-  block.last_text = {open.end, tag.begin};
+  if (block.open.empty()) return;
+  block.last = {block.open.begin, tag.end};
+  block.last_text = {block.open.end, tag.begin};
   if (!block.found) block.first = block.last, block.first_text = block.last_text;
   block.found = true;
-  open = {};
+  block.open = {};
 }
 
-void TagIndex::check_think(std::string_view text, const std::vector<Tag>& all) {
-  std::vector<const Tag*> opening, closing;
-  for (const Tag& tag : all)
-    if (tag.kind == TagKind::kThink) (tag.closing ? closing : opening).push_back(&tag);
-  if (!closing.empty()) body_begin_ = closing.back()->end;
-  has_think_ = !opening.empty() && !closing.empty();
-  think_ok_ = has_think_ && opening.size() == closing.size();
-  for (size_t i = 0; think_ok_ && i < opening.size(); ++i) {
-    if (closing[i]->begin < opening[i]->end) {
-      think_ok_ = false;
-      break;
-    }
-    // A tag is no space, so looking for the first non-space stops at the next tag: linear over all pairs.
-    size_t at = static_cast<size_t>(opening[i]->end);
-    const auto end = static_cast<size_t>(closing[i]->begin);
-    const size_t next_tag = std::min(text.find('<', at), end);
-    think_ok_ = next_tag < end || !trim(text.substr(at, end - at)).empty();
+}  // namespace
+
+std::optional<Tag> TagScanner::next() {
+  Tag tag;
+  for (at_ = text_.find('<', at_); at_ != std::string_view::npos; at_ = text_.find('<', at_ + 1)) {
+    if (!read_tag(text_, at_, tag)) continue;
+    at_ = static_cast<size_t>(tag.end);
+    return tag;
   }
+  return std::nullopt;
+}
+
+int64_t body_begin(std::string_view text) {
+  constexpr std::string_view kEnd = "</think>";
+  const size_t at = text.rfind(kEnd);
+  return at == std::string_view::npos ? 0 : static_cast<int64_t>(at + kEnd.size());
+}
+
+TagIndex::TagIndex(std::string_view text, int64_t largest_wanted) {
+  const int64_t begin = body_begin(text);
+  ThinkTags think(text);
+  TagScanner scanner(text);
+  while (const std::optional<Tag> tag = scanner.next()) {
+    if (tag->kind == TagKind::kThink) {
+      think.add(*tag);
+      continue;
+    }
+    if (tag->begin < begin) continue;
+    Blocks& blocks = blocks_[static_cast<size_t>(tag->kind)];
+    blocks.largest = std::max(blocks.largest, tag->number);
+    if (tag->number >= 0 && tag->number <= largest_wanted) add_tag(*tag, blocks.get(tag->number));
+  }
+  has_think_ = think.both_occur();
+  think_ok_ = think.pair_up();
+}
+
+const Block* TagIndex::Blocks::find(int64_t number) const {
+  const auto at = static_cast<size_t>(number);
+  return at < place.size() && place[at] > 0 ? &found[place[at] - 1] : nullptr;
+}
+
+Block& TagIndex::Blocks::get(int64_t number) {
+  const auto at = static_cast<size_t>(number);
+  if (at >= place.size()) place.resize(at + 1, 0);
+  if (place[at] == 0) {
+    found.emplace_back();
+    place[at] = static_cast<uint32_t>(found.size());
+  }
+  return found[place[at] - 1];
 }
 
 const Block& TagIndex::block(TagKind kind, int64_t number) const {
   static const Block kNone;
-  if (kind == TagKind::kAnalysis) return number == 0 ? analysis_ : kNone;
-  const std::vector<Block>& blocks = kind == TagKind::kAnswer ? answers_ : confidences_;
-  const auto at = static_cast<size_t>(number);
-  return at < blocks.size() ? blocks[at] : kNone;
+  const Block* block = blocks_[static_cast<size_t>(kind)].find(number);
+  return block == nullptr ? kNone : *block;
 }
 
 }  // namespace plural

@@ -4,7 +4,9 @@
 // closing tag of the same name, and an inner opening tag is plain text.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -22,8 +24,20 @@ struct Tag {
   int64_t end;     ///< one past '>'
 };
 
-/// All tags in their order. Linear in the text.
-std::vector<Tag> scan_tags(std::string_view text);
+/// Reads the tags of a text in their order. Linear in the text, without memory of its own.
+class TagScanner {
+ public:
+  explicit TagScanner(std::string_view text, int64_t from = 0) : text_(text), at_(static_cast<size_t>(from)) {}
+  /// The next tag; nullopt after the last one.
+  std::optional<Tag> next();
+
+ private:
+  std::string_view text_;
+  size_t at_;
+};
+
+/// Where the body of a completion begins: after the last closing think tag.
+int64_t body_begin(std::string_view text);
 
 /// What is known about one tag name in the body.
 struct Block {
@@ -36,9 +50,11 @@ struct Block {
   Span first_text;  ///< bytes between its tags, untrimmed
   Span last;
   Span last_text;
+  Span open;  ///< the opening tag that a closing tag would end; empty when there is none
 };
 
-/// A completion split into think and body (everything after the last closing think tag).
+/// A completion split into think and body. Memory is for the numbers that occur, up to the largest wanted, and not for
+/// the text: a table that grows with the text costs more than reading it (fresh pages of memory).
 class TagIndex {
  public:
   /// Blocks with numbers above `largest_wanted` are only counted in largest().
@@ -48,27 +64,25 @@ class TagIndex {
   bool think_ok() const { return think_ok_; }
   /// An opening and a closing think tag occur.
   bool has_think() const { return has_think_; }
-  int64_t body_begin() const { return body_begin_; }
   /// The plain (number 0) or numbered block of the body; an all-zero Block when there is none. Not for kThink.
   const Block& block(TagKind kind, int64_t number) const;
-  /// The largest number of a tag of this kind in the body.
-  int64_t largest(TagKind kind) const { return kind == TagKind::kAnswer ? largest_answer_ : largest_confidence_; }
-  /// Tags of the body in their order.
-  const std::vector<Tag>& tags() const { return tags_; }
+  /// The largest number of a tag of this kind in the body. Answers and confidences only.
+  int64_t largest(TagKind kind) const { return blocks_[static_cast<size_t>(kind)].largest; }
 
  private:
-  static void add(const Tag& tag, Block& block, Span& open);
-  void check_think(std::string_view text, const std::vector<Tag>& all);
+  /// The blocks of one kind.
+  struct Blocks {
+    int64_t largest = 0;
+    std::vector<uint32_t> place;  ///< by number, 0 = plain: 1 + the place in `found`; 0 = does not occur
+    std::vector<Block> found;
+
+    const Block* find(int64_t number) const;
+    Block& get(int64_t number);
+  };
 
   bool think_ok_ = false;
   bool has_think_ = false;
-  int64_t body_begin_ = 0;
-  int64_t largest_answer_ = 0;
-  int64_t largest_confidence_ = 0;
-  std::vector<Tag> tags_;
-  std::vector<Block> answers_;  // by number, 0 = plain
-  std::vector<Block> confidences_;
-  Block analysis_;
+  std::array<Blocks, 4> blocks_;  // by TagKind; there are none for kThink
 };
 
 }  // namespace plural

@@ -45,6 +45,17 @@ class ExternalMatcher final : public Matcher {
     return match_all({&question, 1}).gold[0];
   }
 
+  /// Spellings are compared by the fallback. What it can match with nothing (option "A") a worker may know: it counts
+  /// by its text.
+  std::vector<int64_t> gold_owners(const Example& example) const override {
+    std::vector<int64_t> owners = fallback_->gold_owners(example);
+    if (!asks_about(example)) return owners;
+    std::unordered_map<std::string_view, int64_t> first;
+    for (size_t i = 0; i < owners.size(); ++i)
+      if (owners[i] < 0) owners[i] = first.emplace(example.gold[i].answer, static_cast<int64_t>(i)).first->second;
+    return owners;
+  }
+
   MatchVerdicts match_all(std::span<const MatchQuestion> questions) const override {
     MatchVerdicts verdicts = fallback_->match_all(questions);
     std::unordered_map<std::string, std::vector<size_t>> asked;  // question as sent -> places of it
@@ -52,8 +63,7 @@ class ExternalMatcher final : public Matcher {
     for (size_t i = 0; i < questions.size(); ++i) {
       const Example& example = *questions[i].example;
       if (verdicts.gold[i] >= 0 || questions[i].candidate->text.empty() || example.gold.empty()) continue;
-      if (std::find(options_.sources.begin(), options_.sources.end(), example.source) == options_.sources.end())
-        continue;
+      if (!asks_about(example)) continue;
       Json& spellings = gold[&example];
       if (spellings.is_null()) spellings = gold_of(example);
       const Json item = {{"candidate", replace_invalid_utf8(questions[i].candidate->text)}, {"gold", spellings}};
@@ -96,6 +106,9 @@ class ExternalMatcher final : public Matcher {
   }
 
  private:
+  bool asks_about(const Example& example) const {
+    return std::find(options_.sources.begin(), options_.sources.end(), example.source) != options_.sources.end();
+  }
   static Json gold_of(const Example& example) {
     Json list = Json::array();
     for (const GoldAnswer& gold : example.gold) {

@@ -17,6 +17,22 @@ namespace {
 /// Examples that a thread makes ready at a time, and candidates that it looks up: a few tens of microseconds of work.
 constexpr int64_t kExamplesAtATime = 4, kQuestionsAtATime = 64;
 
+/// Where the spellings of gold answer `index` lead; to itself if any of them does.
+int64_t owner_of(const GoldAnswer& gold, int64_t index, const MatchFunction& match) {
+  const auto owner_of_text = [&match](const std::string& text) {
+    Answer spelled;
+    spelled.text = trim(text);
+    spelled.normal = normal_form(text);
+    return match(spelled);
+  };
+  int64_t owner = owner_of_text(gold.answer);
+  for (size_t i = 0; i < gold.aliases.size() && owner != index; ++i) {
+    const int64_t other = owner_of_text(gold.aliases[i]);
+    if (owner < 0 || other == index) owner = other;
+  }
+  return owner;
+}
+
 /// Equal keys match; the first gold answer with a key owns it. An empty key matches nothing.
 class KeyMatcher final : public Matcher {
  public:
@@ -72,6 +88,14 @@ MatchVerdicts Matcher::match_all(std::span<const MatchQuestion> questions) const
       verdicts.gold[i] = prepared[places.at(questions[i].example)](*questions[i].candidate);
   });
   return verdicts;
+}
+
+std::vector<int64_t> Matcher::gold_owners(const Example& example) const {
+  const MatchFunction match = prepare(example);
+  std::vector<int64_t> owners;
+  for (size_t i = 0; i < example.gold.size(); ++i)
+    owners.push_back(owner_of(example.gold[i], static_cast<int64_t>(i), match));
+  return owners;
 }
 
 std::unique_ptr<Matcher> make_matcher(std::string_view name, const ConfigNode& options) {

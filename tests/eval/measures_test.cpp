@@ -154,6 +154,10 @@ TEST_CASE("diversity of texts") {
   // Clipping: of "a a a" one a counts. Brevity: "x y" against a reference of 4 words has exp(1 - 4 / 2).
   const std::string clipped[] = {"a a a", "a"};
   CHECK(self_bleu(clipped, 1) == Approx((1.0 / 3 + std::exp(1.0 - 3)) / 2));
+  // Of references of 3 words and 1, equally close to 2, the shorter counts: no brevity penalty for "x y". x y z: 2 of
+  // its words occur; x: exp(1 - 2), as 2 words are closest.
+  const std::string close[] = {"x y", "x y z", "x"};
+  CHECK(self_bleu(close, 1) == Approx((1 + 2.0 / 3 + std::exp(-1.0)) / 3));
   const std::string brief[] = {"x y", "x y z w"};
   CHECK(self_bleu(brief, 2) == Approx((std::exp(-1.0) + std::sqrt(0.5 * 1.0 / 3)) / 2));
 }
@@ -227,6 +231,12 @@ TEST_CASE("intervals") {
   CHECK(spread.high == Approx(1).margin(0.01));
   const Interval again = bootstrap_interval(4, mean, 0.95, 2000, 3);
   CHECK(again.low == spread.low);
+  // Values 0, 1, 2, 3, 4, whatever is drawn: the quantiles at 0.2 and 0.8 lie at 0.8 and 3.2.
+  double calls = 0;
+  const Interval between = bootstrap_interval(
+      3, [&](std::span<const int64_t>) { return calls++; }, 0.6, 5, 1);
+  CHECK(between.low == Approx(0.8));
+  CHECK(between.high == Approx(3.2));
   const Interval middle = bootstrap_interval(4, mean, 0.2, 2000, 3);
   CHECK(middle.low == 0.5);
   CHECK(middle.high == 0.5);
@@ -260,7 +270,10 @@ TEST_CASE("evaluate_sets") {
   CHECK(m.tokens_per_distinct_correct == Approx(60.0 / 3));
   CHECK(m.coverage_at[0] == Approx(2.0 / 3));  // ant; dog; owl
   CHECK(m.coverage_at[1] == Approx(0.5));
-  CHECK(m.pass_at[0] == 1);  // cat 0.75; dog 0.5; owl
+  CHECK(m.pass_at[0] == 1);                           // cat 0.75; dog 0.5; owl
+  CHECK(m.precision == Approx((0.5 + 0.5 + 1) / 3));  // over what is stated
+  CHECK(m.recall == Approx(1.0 / 3));
+  CHECK(m.f1 == Approx((2.0 / 5 + 2.0 / 5 + 2.0 / 4) / 3));
   CHECK(m.accuracy_by_rank[0] == 1);
   CHECK(m.accuracy_by_rank[1] == Approx(0.5));
   const auto map = to_metric_map(m);
@@ -313,6 +326,7 @@ TEST_CASE("evaluate_sets: precision, recall, ranks, diversity, distance") {
   CHECK(m.coverage_by_rank[0] == Approx(1));     // cat .6; cat .4
   CHECK(m.coverage_by_rank[1] == Approx(0.75));  // cat cat; cat dog
   CHECK(m.coverage_by_rank[2] == Approx(0.5));
+  CHECK(m.pass_at[2] == 1);  // two hits of a row are one pass
   CHECK(m.set_brier_mean == Approx(((0.01 + 0.16 + 0.25) / 3 + (0.49 + 0.36) / 2) / 2));
   CHECK(m.ece_by_slot[0] == Approx((0.1 + 0.7) / 2));
   CHECK(m.ece_by_slot[1] == Approx(0.4));
@@ -330,6 +344,38 @@ TEST_CASE("evaluate_sets: precision, recall, ranks, diversity, distance") {
         Approx(m.brier));
   CHECK(std::isnan(m.ece_classwise));  // no answer is stated ten times
   CHECK(std::isnan(evaluate_sets(animal_sets(texts, 3)).tokens));
+}
+
+TEST_CASE("evaluate_sets: rows that were asked for different numbers of answers") {
+  static const Example example = [] {
+    Example animals;
+    animals.gold = {{"cat", {}, 1}, {"dog", {}, 1}, {"owl", {}, 1}};
+    return animals;
+  }();
+  const std::string one = set_text({{"ant", "0.5"}}),
+                    three = set_text({{"cat", "0.2"}, {"ant", "0.5"}, {"dog", "0.3"}});
+  const CompletionView views[] = {{&example, one, {}, 1}, {&example, three, {}, 3}};
+  const SetMetrics m = evaluate_sets(
+      build_answer_batch(views, *make_answer_format("compact"), *make_matcher("alias"), nullptr));
+  CHECK(m.format_rate == 1);
+  CHECK(m.coverage == Approx((0 + 2.0 / 3) / 2));
+  CHECK(m.unique == 1);
+  CHECK(m.recall == Approx((0 + 2.0 / 3) / 2));
+  // At 1 both rows count, past it only the second: cat; cat, ant; cat, ant, dog. By confidence: ant, dog, cat.
+  CHECK(m.coverage_at == std::vector<double>{0.5, 0.5, 2.0 / 3});
+  CHECK(m.coverage_by_rank == std::vector<double>{0, 0.5, 2.0 / 3});
+  CHECK(m.pass_at == std::vector<double>{0, 1, 1});
+  CHECK(m.accuracy_by_rank == std::vector<double>{0, 1, 1});
+}
+
+TEST_CASE("the answers with a usable confidence, row by row") {
+  const std::string texts[] = {set_text({{"ant", "0.1"}, {"cat", "x"}, {"dog", "1.5"}}), set_text({{"owl", "0.25"}})};
+  const std::vector<Forecasts> rows = set_forecasts(animal_sets(texts, 3));
+  REQUIRE(rows.size() == 2);
+  CHECK(rows[0].confidence == std::vector<double>{0.1});
+  CHECK(rows[0].correct == std::vector<double>{0});
+  CHECK(rows[1].confidence == std::vector<double>{0.25});
+  CHECK(rows[1].correct == std::vector<double>{1});
 }
 
 TEST_CASE("several completions of a prompt: pass@k and what sampling on brings, against all orders") {

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <unistd.h>
+
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <thread>
 
 #include "tests/support/catch.h"
 
@@ -36,6 +39,18 @@ inline int64_t processes_with(const std::string& marker) {
     count += text.find(marker) != std::string::npos;
   }
   return count;
+}
+
+/// A number that marks the command lines of this run of the tests: another run beside it has another process id.
+inline std::string own_marker(int number) { return std::to_string(number) + "." + std::to_string(::getpid()); }
+
+/// Waits until no command line holds `marker`: a process that was killed takes a moment to go. False after 10 s.
+inline bool all_gone(const std::string& marker) {
+  for (int tenths = 0; tenths < 100; ++tenths) {
+    if (processes_with(marker) == 0) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  return false;
 }
 
 /// Children of this process, zombies included.

@@ -64,5 +64,18 @@ TEST_CASE("symmetric_eigenvalues equal LAPACK's, in rising order") {
   CHECK(symmetric_eigenvalues(at::zeros({0, 2, 2}, at::kDouble).to(test_device())).numel() == 0);
 }
 
+TEST_CASE("vendi_scores are effective numbers of items, whatever the slots without one") {
+  Tensor sets = at::zeros({4, 3, 3}, at::kDouble);
+  sets[0].copy_(at::eye(3));  // three that share nothing
+  sets[1].copy_(at::ones({3, 3}));
+  sets[2][0][0] = sets[2][2][2] = 1;  // two, with a similarity of 0.6: eigenvalues 0.8 and 0.2 of S / 2
+  sets[2][0][2] = sets[2][2][0] = 0.6;
+  const double two = std::exp(-0.8 * std::log(0.8) - 0.2 * std::log(0.2));
+  const Tensor expected = at::tensor({3.0, 1.0, two, 0.0}, at::kDouble);
+  CHECK(max_difference(vendi_scores(sets.to(test_device())), expected) < 1e-9);
+  CHECK(vendi_scores(at::zeros({0, 3, 3}, at::kDouble).to(test_device())).numel() == 0);
+  CHECK_THROWS_AS(vendi_scores(at::eye(2, at::kDouble).to(test_device())), CheckError);
+}
+
 }  // namespace
 }  // namespace plural::kernels

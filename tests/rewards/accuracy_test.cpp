@@ -37,3 +37,15 @@ TEST_CASE("accuracy of a part of the set: hits are those of the part, format and
   check_close(scored.subset("accuracy", {false, true, true}, share), {2.0 / 3, 1.0 / 3});  // the repeat steps in
   check_close(scored.subset("accuracy", {false, false, true}, share), {1.0 / 3, 0});
 }
+
+TEST_CASE("accuracy: what one more hit earns at least") {
+  const auto margin = [](const std::string& options, int64_t k, bool exclusive) {
+    return plural::builtin_rewards()
+        .make("accuracy", plural::parse_yaml(options, "options"))
+        ->zero_confidence_margin(k, exclusive);
+  };
+  CHECK(margin("{}", 1, false) == 1);
+  CHECK(margin("{}", 3, false) == 0);
+  CHECK(margin("{}", 3, true) == 1);
+  CHECK(margin("{more_than_one_correctness_point: true}", 3, false) == Approx(1.0 / 3));
+}

@@ -18,3 +18,10 @@ TEST_CASE("any_correct: the first correct answer earns it, and the next one wher
   check_close(scored.subset("any_correct", {true, false, true}), {1});
   check_close(scored.subset("any_correct", {true, false, false}), {0});
 }
+
+TEST_CASE("any_correct: what one more hit earns at least") {
+  const auto any = plural::builtin_rewards().make("any_correct");
+  CHECK(any->zero_confidence_margin(1, false) == 1);
+  CHECK(any->zero_confidence_margin(3, false) == 0);  // next to another hit
+  CHECK(any->zero_confidence_margin(3, true) == 1);   // there is no other
+}

@@ -27,6 +27,13 @@ TEST_CASE("brier is gated") {
               {1, 1 - 1.0 / 3, 1 - 1.0 / 3, 0});
 }
 
+TEST_CASE("brier wants a confidence for each answer where the format asks for none") {
+  const std::string think = "<think>t</think><answer1>cat</answer1><confidence1>1</confidence1><answer2>dog</answer2>";
+  const Scored scored(animals(), {think, think + "<confidence2>0</confidence2>"}, 2, "multi_answer_rlvr");
+  check_close(scored.rows("brier"), {0, 0.5});
+  check_close(scored.rows("brier", "{require_format: false}"), {0.5, 0.5});
+}
+
 TEST_CASE("brier: a repeated hit is correct or wrong as configured") {
   const Scored scored(animals(), {write_set({{"cat", "1"}, {"house cat", "1"}, {"cow", "0"}})});
   check_close(scored.rows("brier", "{sum_at_most_one: false}"), {1});

@@ -32,7 +32,7 @@ std::pair<double, double> range_of(const std::string& name) {
 std::string options_of(const std::string& name) {
   if (name == "external")
     return R"({command: [sh, -c, "read x; echo '{\"plural_worker\": 1}'; read y; echo nonsense"]})";
-  if (name == "judge") return "{url: \"http://127.0.0.1:9/\", model: m, retries: 0}";
+  if (name == "judge") return "{url: \"http://127.0.0.1:9/\", model: m, retries: 0, fail_value: 0.25}";
   return "{}";
 }
 
@@ -117,6 +117,46 @@ TEST_CASE(
         check_equal(reward->score_subset(alone.input(), mixed.narrow(0, b, 1))[0], value[b]);
       }
       check_equal(reward->score_subset(all.input(), mixed), value);
+    }
+  }
+}
+
+TEST_CASE("every reward: a row is worth the same next to rows that were asked for more answers") {
+  const std::vector<std::string> completions = {
+      write_set({{"cat", "0.7"}}),
+      write_set({{"cat", "0.5"}, {"ant", "0.25"}}),
+      write_set({{"ant", "0"}, {"dog", "1"}, {"owl", "0"}}),
+      write_set({{"cat", "0.5"}}),
+      write_set({{"big cat", "0.25"}, {"owl", "0.5"}, {"owl", "0"}}),
+      write_set({{"a", "0"}, {"b", "0"}, {"c", "0"}, {"d", "0"}, {"cat", "1"}})};
+  const std::vector<int64_t> k = {1, 2, 3, 3, 3, 5};
+  const Scored together(animals(), completions, k);
+  const Tensor first_two = at::arange(5).lt(2).to(test_device());
+  std::vector<std::pair<std::string, std::string>> cases = {
+      {"accuracy", "{more_than_one_correctness_point: true, enforce_uniqueness: never}"},
+      {"brier", "{require_format: false, require_unique: false, sum_at_most_one: false}"},
+      {"coverage", "{denominator: min_k_gold, discount: log2}"},
+      {"uniqueness", "{mode: share}"}};
+  for (const std::string& name : reward_names()) cases.emplace_back(name, options_of(name));
+  for (const auto& [name, options] : cases) {
+    const auto reward = builtin_rewards().make(name, parse_yaml(options, name));
+    const RewardOutput all = reward->score(together.input());
+    const Tensor part = reward->score_subset(together.input(), first_two.expand({together.answers.rows, 5}));
+    for (size_t b = 0; b < completions.size(); ++b) {
+      INFO(name << " " << options << ", asked for " << k[b]);
+      const auto row = static_cast<int64_t>(b);
+      const Scored alone(animals(), {completions[b]}, k[b]);
+      const RewardOutput own = reward->score(alone.input());
+      CHECK(at::allclose(all.row[row], own.row[0], 0, 1e-6));
+      if (all.valid.defined()) CHECK(at::equal(all.valid[row], own.valid[0]));
+      if (all.per_answer.defined()) {
+        CHECK(at::allclose(all.per_answer[row].narrow(0, 0, k[b]), own.per_answer[0], 0, 1e-6));
+        CHECK(at::allclose(all.per_answer[row].sum(), own.per_answer[0].sum(), 0, 1e-6));
+      }
+      if (part.defined()) {
+        const Tensor own_part = reward->score_subset(alone.input(), first_two.narrow(0, 0, k[b]).unsqueeze(0));
+        CHECK(at::allclose(part[row], own_part[0], 0, 1e-6));
+      }
     }
   }
 }

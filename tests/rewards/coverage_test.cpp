@@ -23,6 +23,19 @@ TEST_CASE("coverage out of min(K, gold) and only with the format") {
   check_close(scored.rows("coverage", "{require_format: true}"), {0.5, 0.0});
 }
 
+TEST_CASE("coverage: a gold answer that is listed twice, or that nothing can match, is not missed") {
+  // Cat and "the cat" are one, kitten is an alias of it, and "an" has no normal form: cat (weight 2 + 1 + 2) and dog
+  // (3) are left. Three answers can hit two.
+  const std::vector<GoldAnswer> gold = {
+      {"cat", {"kitten"}, 2}, {"The Cat.", {}, 1}, {"kitten", {}, 2}, {"an", {}, 9}, {"dog", {}, 3}};
+  const Scored scored(gold, {write_set({{"cat", "0.5"}, {"dog", "0.3"}, {"cow", "0.1"}}),
+                             write_set({{"kitten", "0.5"}, {"a cat", "0.3"}, {"an", "0.1"}})});
+  check_close(scored.rows("coverage", "{denominator: min_k_gold}"), {1, 0.5});
+  check_close(scored.rows("coverage"), {2.0 / 3, 1.0 / 3});
+  check_close(scored.rows("coverage", "{value: gold_mass}"), {1, 5.0 / 8});
+  check_close(scored.rows("coverage", "{value: gold_mass, denominator: min_k_gold}"), {1, 5.0 / 8});
+}
+
 TEST_CASE("coverage of a part of the set") {
   const Scored scored(animals(), {write_set({{"cat", "0.5"}, {"House cat", "0.5"}, {"dog", "0.5"}})});
   check_close(scored.subset("coverage", {true, true, true}), {2.0 / 3});

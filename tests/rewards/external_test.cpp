@@ -114,6 +114,36 @@ TEST_CASE("the external matcher asks for named sources only, and only what the f
   CHECK(matcher->match(answers[0], math) == 0);
 }
 
+TEST_CASE("the external matcher shows workers bare articles, and counts the gold answers that only they can match") {
+  const TempDir folder;
+  const auto script = folder.write("worker.py", R"(
+import json, sys
+for line in sys.stdin:
+    request = json.loads(line)
+    reply = {"plural_worker": 1}
+    if "items" in request:
+        found = [[i for i, gold in enumerate(item["gold"]) if item["candidate"] in gold] for item in request["items"]]
+        reply = {"id": request["id"], "results": [{"match": indices[-1] if indices else -1} for indices in found]}
+    print(json.dumps(reply), flush=True)
+)");
+  const auto matcher = make_matcher(
+      "external",
+      parse_yaml("{command: [" + python() + ", " + script.string() + "], sources: [quiz], workers: 1}", "matcher"));
+  Example quiz;
+  quiz.source = "quiz";
+  quiz.gold = {{"A", {}, 1}, {"B", {}, 1}, {"A", {}, 1}};
+  Example text = quiz;
+  text.source = "";
+  const std::string answers = "<answer1>A</answer1><answer2>a</answer2><answer3>B</answer3><answer4>A</answer4>";
+  const CompletionView views[] = {{&quiz, answers, {}, 4}, {&text, answers, {}, 4}};
+  const AnswerBatch batch = build_answer_batch(views, *make_answer_format("compact"), *matcher, nullptr);
+  // The worker names the last of equal gold answers; it counts as the first.
+  CHECK(at::equal(batch.match, at::tensor({0, -1, 1, 0, -1, -1, 1, -1}).view({2, 4}).to(at::kLong)));
+  CHECK(at::equal(batch.key, at::tensor({0, -1, 1, 0, -1, -1, 0, -1}).view({2, 4}).to(at::kLong)));
+  CHECK(at::equal(batch.gold_count, at::tensor({2, 1}).to(at::kLong)));
+  CHECK(batch.match_metrics.at("asked") == 2);  // A and a
+}
+
 TEST_CASE("a matcher's worker that fails is no match, and is counted") {
   const ConfigNode config = parse_yaml(
       "{command: [" + python() + ", " + source_dir() + "/tests/external/worker.py], sources: [math], workers: 1}",

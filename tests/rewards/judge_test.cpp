@@ -63,6 +63,14 @@ TEST_CASE("judge: yes and no, each different answer once") {
   CHECK(out.problem.empty());
 }
 
+TEST_CASE("judge: an answer without a normal form is shown as it is written") {
+  const Stub stub;  // says yes to what does not ask for another reply
+  const Scored scored = one_row({"A", "cow [say no]", "a", "A", " "});
+  const RewardOutput out = scored.score("judge", stub.options());
+  check_close(Scored::values(out.row), {2.0 / 5});
+  CHECK(out.metrics.at("requests") == 3);
+}
+
 TEST_CASE("judge: the prompt is filled in once, and what a model wrote is not looked into") {
   const Stub stub;
   const Scored scored(animals(), {write_set({{"{gold} [say no]", "0.5"}})}, 1);

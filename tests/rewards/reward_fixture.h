@@ -32,10 +32,14 @@ class Scored {
  public:
   Scored(std::vector<GoldAnswer> gold, std::vector<std::string> completions, int64_t k = 3,
          const std::string& format = "compact", const std::string& matcher = "alias")
+      : Scored(std::move(gold), completions, std::vector<int64_t>(completions.size(), k), format, matcher) {}
+  /// Row b was asked for k[b] answers.
+  Scored(std::vector<GoldAnswer> gold, std::vector<std::string> completions, const std::vector<int64_t>& k,
+         const std::string& format = "compact", const std::string& matcher = "alias")
       : completions_(std::move(completions)) {
     example_.gold = std::move(gold);
     std::vector<CompletionView> views;
-    for (const std::string& text : completions_) views.push_back({&example_, text, {}, k});
+    for (size_t b = 0; b < completions_.size(); ++b) views.push_back({&example_, completions_[b], {}, k[b]});
     examples_.assign(completions_.size(), &example_);
     answers = build_answer_batch(views, *make_answer_format(format), *make_matcher(matcher), nullptr, test_device());
     // As if the first bytes were the tokens, with an entropy that the byte decides.

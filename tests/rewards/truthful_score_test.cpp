@@ -29,6 +29,8 @@ TEST_CASE("truthful_score: values of the schemes by hand") {
   check_close(pair_at("0.6", scheme("brier", 2)), {1 - 0.32, -0.72});
   check_close(pair_at("0.5", scheme("log", 1)), {1 - 0.693147181, -0.693147181});
   check_close(pair_at("0.5", scheme("brier_log", 1)), {0.5, 0.5 - 0.693147181});
+  // A sure answer counts as 1 - clip on both sides.
+  check_close(pair_at("1", scheme("brier_log", 1, 0.01)), {0.99, 0.99 - 4.605170186});
   // D = 2 ln 2 - 1 = 0.386294; f = (2 ln 1.5 - 0.5) / D, g = (ln 1.5 - 0.5) / D.
   check_close(pair_at("0.5", scheme("overconfidence", 1)), {0.310930216 / 0.386294361, -0.094534892 / 0.386294361});
   // E = 1 - ln 2 = 0.306853; f = (0.5 + ln 0.75) / E, g = (0.5 + 2 ln 0.75) / E.

@@ -7,10 +7,11 @@ TEST_CASE("uniqueness compares normal forms") {
   const Scored scored(animals(), {write_set({{"cat", "0.5"}, {"dog", "0.5"}, {"cow", "0.5"}}),
                                   write_set({{"cat", "0.5"}, {"The CAT.", "0.5"}, {"cow", "0.5"}}),
                                   write_set({{"...", "0.5"}, {"the", "0.5"}, {"cow", "0.5"}}),
-                                  write_set({{"cat", "0.5"}, {"dog", "0.5"}})});
-  check_close(scored.rows("uniqueness"), {1, 0, 0, 0});
+                                  write_set({{"cat", "0.5"}, {"dog", "0.5"}}),
+                                  write_set({{"cat", "0.5"}, {"...", "0.5"}, {"cow", "0.5"}})});
+  check_close(scored.rows("uniqueness"), {1, 0, 0, 0, 1});
   // An answer without a word is no answer.
-  check_close(scored.rows("uniqueness", "{mode: share}"), {1, 2.0 / 3, 1.0 / 3, 2.0 / 3});
+  check_close(scored.rows("uniqueness", "{mode: share}"), {1, 2.0 / 3, 1.0 / 3, 2.0 / 3, 2.0 / 3});
 }
 
 TEST_CASE("uniqueness does not judge formats of one answer") {
@@ -37,6 +38,8 @@ TEST_CASE("uniqueness by other ideas of what is the same") {
   check_close(scored.rows("uniqueness", "{mode: share, compare: embedding}"), {2.0 / 3, 2.0 / 3, 1.0 / 3});
   check_close(scored.rows("uniqueness", "{mode: share, compare: embedding, threshold: 0.3}"),
               {1.0 / 3, 2.0 / 3, 1.0 / 3});
+  check_close(scored.rows("uniqueness", "{mode: share, compare: embedding, threshold: 0.35}"),
+              {2.0 / 3, 2.0 / 3, 1.0 / 3});
   check_close(scored.rows("uniqueness", "{mode: share, compare: embedding, threshold: 1}"),
               {2.0 / 3, 2.0 / 3, 1.0 / 3});
   check_close(scored.rows("uniqueness", "{compare: embedding, threshold: 0.3}"), {0, 0, 0});

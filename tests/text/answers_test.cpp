@@ -288,6 +288,123 @@ TEST_CASE("a batch of sets as tensors") {
   CHECK(batch.sets.size() == 2);
 }
 
+TEST_CASE("gold answers: which one stands for which") {
+  Example example;
+  example.gold = {{"cat", {"kitty"}, 3},   {"Cat!", {}, 1},           // the same normal form
+                  {"kitty", {}, 1},        {"kitty", {"kitten"}, 1},  // a spelling of the first; with one of its own
+                  {"the", {"article"}, 1}, {"...", {}, 1}};           // found by its alias; by nothing
+  using Owners = std::vector<int64_t>;
+  CHECK(make_matcher("alias")->gold_owners(example) == Owners{0, 0, 0, 3, 4, -1});
+  CHECK(make_matcher("word_set")->gold_owners(example) == Owners{0, 0, 0, 3, 4, -1});
+  CHECK(make_matcher("normalised")->gold_owners(example) == Owners{0, 0, 2, 2, -1, -1});
+
+  const CompletionView view{&example, "<answer1>kitten</answer1><answer2>Kitty</answer2>", {}, 2};
+  const AnswerBatch batch = build_answer_batch({&view, 1}, *make_answer_format("compact"), *make_matcher("alias"),
+                                               nullptr, at::kCPU, at::kDouble);
+  CHECK(at::equal(batch.match, at::tensor({3, 0}).view({1, 2}).to(at::kLong)));
+  CHECK(batch.gold_count.item<int64_t>() == 3);
+  CHECK(at::allclose(batch.gold_weight, at::tensor({5.0, 0.0, 0.0, 1.0, 1.0, 0.0}, at::kDouble).view({1, 6}) / 7));
+
+  // Weights of 0 are equal weights.
+  for (GoldAnswer& gold : example.gold) gold.weight = 0;
+  const AnswerBatch equal = build_answer_batch({&view, 1}, *make_answer_format("compact"), *make_matcher("alias"),
+                                               nullptr, at::kCPU, at::kDouble);
+  CHECK(at::allclose(equal.gold_weight, at::tensor({1.0, 0.0, 0.0, 1.0, 1.0, 0.0}, at::kDouble).view({1, 6}) / 3));
+}
+
+namespace {
+
+/// A matcher of the caller's own that compares texts as they are: "A" is not "a".
+class ExactMatcher final : public Matcher {
+ public:
+  std::string name() const override { return "exact"; }
+  int64_t match(const Answer& candidate, const Example& example) const override {
+    for (size_t i = 0; i < example.gold.size(); ++i)
+      if (candidate.text == example.gold[i].answer) return static_cast<int64_t>(i);
+    return -1;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a matcher that knows bare articles: options of multiple choice") {
+  Example example;
+  example.gold = {{"A", {}, 1}, {"B", {}, 1}, {"A", {}, 1}};
+  const CompletionView view{
+      &example, "<answer1>A</answer1><answer2>a</answer2><answer3>B</answer3><answer4>A</answer4>", {}, 4};
+  const AnswerBatch batch = build_answer_batch({&view, 1}, *make_answer_format("compact"), ExactMatcher(), nullptr);
+  CHECK(at::equal(batch.match, at::tensor({0, -1, 1, 0}).view({1, 4}).to(at::kLong)));
+  CHECK(at::equal(batch.key, at::tensor({0, -1, 1, 0}).view({1, 4}).to(at::kLong)));
+  CHECK(batch.gold_count.item<int64_t>() == 2);
+  // The text rule: an empty normal form matches nothing.
+  const AnswerBatch by_text = build_answer_batch({&view, 1}, *make_answer_format("compact"), *make_matcher("alias"),
+                                                 nullptr);
+  CHECK(at::equal(by_text.match, at::tensor({-1, -1, 1, -1}).view({1, 4}).to(at::kLong)));
+  CHECK(at::equal(by_text.key, at::tensor({-1, -1, 0, -1}).view({1, 4}).to(at::kLong)));
+  CHECK(by_text.gold_count.item<int64_t>() == 1);
+}
+
+TEST_CASE("answers that lie within one another are read, as long as they are not the completion many times over") {
+  const std::string nested = "<answer1>a<answer2>b</answer2>c</answer1>";
+  const AnswerSet set = parse("compact_rlvr", nested, 2);
+  REQUIRE(set.answers.size() == 2);
+  CHECK(set.answers[0].text == "a<answer2>b</answer2>c");
+  CHECK(set.answers[1].text == "b");
+
+  // Twenty answers around the same 100,000 bytes: four of them and 64 KiB are read, which leaves no room for a fifth.
+  std::string text;
+  for (int i = 1; i <= 20; ++i) text += fmt::format("<answer{}>", i);
+  text += std::string(100000, 'x');
+  for (int i = 20; i >= 1; --i) text += fmt::format("</answer{}>", i);
+  text += "<answer21>short</answer21>";
+  const AnswerSet large = parse("compact_rlvr", text, 21);
+  REQUIRE(large.answers.size() == 21);
+  for (size_t i = 0; i < 20; ++i) {
+    INFO(i);
+    CHECK(large.answers[i].text.empty() == (i >= 4));
+    CHECK_FALSE(large.answers[i].answer_bytes.empty());
+  }
+  CHECK(large.answers[20].text == "short");
+  CHECK(large.problem == "answer 5 is empty");
+}
+
+TEST_CASE("a confidence that holds a tag is no number") {
+  const AnswerSet set = parse("multi_answer_no_analysis",
+                              "<think>t</think><answer1>x</answer1><confidence1>0.5<confidence2>0.25</confidence2>"
+                              "</confidence1><answer2>y</answer2>",
+                              2);
+  REQUIRE(set.answers.size() == 2);
+  CHECK(set.answers[0].has_confidence);
+  CHECK(std::isnan(set.answers[0].confidence));
+  CHECK(set.answers[1].confidence == 0.25);
+}
+
+TEST_CASE("a large number alone is read where that many are asked for") {
+  const AnswerSet set = parse("compact_rlvr", "<answer9999>x</answer9999>", 10000);
+  REQUIRE(set.answers.size() == 9999);
+  CHECK(set.answers.back().text == "x");
+  CHECK(set.answers.front().answer_bytes.empty());
+  CHECK(parse("compact_rlvr", "<answer9999>x</answer9999>", 9998).answers.empty());
+}
+
+TEST_CASE("think tags pair up in their order") {
+  const std::pair<const char*, bool> cases[] = {{"<think>a</think><think>b</think>", true},
+                                                {"<think>a<think>b</think>c</think>", true},
+                                                {"<think><think>b</think></think>", true},  // a tag is no space
+                                                {"<think>a</think></think><think>b", false},
+                                                {"</think><think>a", false},
+                                                {"<think>a</think><think> </think>", false},
+                                                {"<think> \u3000</think>", false},
+                                                {"<think> < </think>", true},
+                                                {"<think>a</think></think>", false},
+                                                {"<think>a", false}};
+  for (const auto& [think, ok] : cases) {
+    INFO(think);
+    const AnswerSet set = parse("multi_answer_rlvr", std::string(think) + "<answer1>x</answer1>", 1);
+    CHECK(set.format_ok == ok);
+  }
+}
+
 TEST_CASE("answer spans over token ids are byte-exact, whatever the tokens") {
   const auto dir = std::filesystem::temp_directory_path() / "plural_answers_test";
   write_tiny_model_files(dir);

@@ -66,4 +66,13 @@ Tensor symmetric_eigenvalues(const Tensor& matrices) {
   return out;
 }
 
+Tensor vendi_scores(const Tensor& similarity) {
+  const at::NoGradGuard no_grad;
+  check_matrices(similarity);
+  const Tensor n = similarity.diagonal(0, 1, 2).gt(0.5).sum(1);  // slots without an item have eigenvalue 0
+  // Rounding can leave an eigenvalue of 0 a little below it.
+  const Tensor share = (symmetric_eigenvalues(similarity) / n.clamp_min(1).unsqueeze(1)).clamp_min(0);
+  return at::xlogy(share, share).sum(1).neg().exp() * n.gt(0);
+}
+
 }  // namespace plural::kernels

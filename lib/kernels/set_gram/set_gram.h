@@ -19,6 +19,12 @@ Tensor log_det_steps(const Tensor& matrices);
 /// Eigenvalues in rising order, [B, K], of symmetric matrices [B, K, K] float64.
 Tensor symmetric_eigenvalues(const Tensor& matrices);
 
+/// Vendi scores (Friedman and Dieng 2023, arXiv 2210.02410, equation 2), [B] float64: exp of the entropy of the
+/// eigenvalues of S / n, an effective number of different items, 1 to n. similarity: S, [B, K, K] float64, positive
+/// semi-definite, with 1 on the diagonal for the n items of a set and zeros in the rows and columns of other slots. 0
+/// for sets without items. O(B K^3).
+Tensor vendi_scores(const Tensor& similarity);
+
 namespace detail {
 /// The CPU loops; contiguous tensors, `out` is written.
 void set_gram_cpu(const Tensor& vectors, const Tensor& index, Tensor& out);
