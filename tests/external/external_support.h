@@ -7,6 +7,7 @@
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <thread>
 
 #include "tests/support/catch.h"
 
@@ -36,6 +37,13 @@ inline int64_t processes_with(const std::string& marker) {
     count += text.find(marker) != std::string::npos;
   }
   return count;
+}
+
+/// No process holds `marker` any more. What was killed but is nobody's child may take its time to go on a busy machine.
+inline bool gone(const std::string& marker) {
+  for (int i = 0; i < 400 && processes_with(marker) > 0; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(25));
+  return processes_with(marker) == 0;
 }
 
 /// Children of this process, zombies included.

@@ -62,7 +62,7 @@ TEST_CASE("no zombie, no leftover process, no leaked descriptor") {
   }
   CHECK(open_descriptors() == before);
   CHECK(children() == 0);
-  CHECK(processes_with("4711.1729") == 0);  // the group is killed, not only its leader
+  CHECK(gone("4711.1729"));  // the group is killed, not only its leader
 }
 
 TEST_CASE("a child that has left its group is killed all the same") {

@@ -162,9 +162,11 @@ TEST_CASE("judge: the cache answers what was asked before, and only that") {
 
 TEST_CASE("judge: the proxy of the options is used, whatever the environment says") {
   const Stub stub;  // stands in for a proxy, too: it answers for any server
-  const std::string port = stub.options().substr(stub.options().find("127.0.0.1:"), 15);
-  std::string options = stub.options(", retries: 0, proxy: \"http://" + port.substr(0, port.find('/')) + "\"");
-  options.replace(options.find("127.0.0.1:"), port.find('/'), "judge.invalid");
+  const std::string plain = stub.options();
+  const size_t begin = plain.find("127.0.0.1:");
+  const std::string server = plain.substr(begin, plain.find('/', begin) - begin);
+  std::string options = stub.options(", retries: 0, proxy: \"http://" + server + "\"");
+  options.replace(begin, server.size(), "judge.invalid");
   ::setenv("no_proxy", "*", 1);
   check_close(one_row({"cat [say yes]"}).rows("judge", options), {1});
   ::unsetenv("no_proxy");
