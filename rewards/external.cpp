@@ -40,12 +40,13 @@ class External final : public Reward {
     std::vector<Json> items;
     std::vector<int64_t> rows;
     std::unordered_map<const Example*, Json> examples;
+    const Tensor asked = answers.k.to(at::kCPU);
     for (int64_t b = 0; b < answers.rows; ++b) {
       const Example* example = input.examples[static_cast<size_t>(b)];
       if (!applies_to(*example)) continue;
       Json& as_json = examples[example];
       if (as_json.is_null()) as_json = Json::parse(to_json_line(*example));
-      items.push_back(item_of(input, b, as_json));
+      items.push_back(item_of(input, b, asked[b].item<int64_t>(), as_json));
       rows.push_back(b);
     }
     external::WorkerAnswers said = pool_.ask("score", items, input.stop);
@@ -90,7 +91,7 @@ class External final : public Reward {
            std::find(options_.sources.begin(), options_.sources.end(), example.source) != options_.sources.end();
   }
 
-  static Json item_of(const RewardInput& input, int64_t b, const Json& example) {
+  static Json item_of(const RewardInput& input, int64_t b, int64_t num_answers, const Json& example) {
     const AnswerSet& set = input.answers.sets[static_cast<size_t>(b)];
     Json list = Json::array();
     for (const Answer& answer : set.answers)
@@ -100,7 +101,7 @@ class External final : public Reward {
     return {{"completion", replace_invalid_utf8(input.completions[static_cast<size_t>(b)])},
             {"answers", std::move(list)},
             {"format_ok", set.format_ok},
-            {"num_answers", input.answers.slots},
+            {"num_answers", num_answers},
             {"step", input.step},
             {"example", example}};
   }

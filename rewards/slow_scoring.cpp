@@ -208,12 +208,9 @@ void SlowScoring::add_all(const RewardInput& input) {
   const Tensor asked = input.answers.k.to(at::kCPU);
   const Example* last = nullptr;
   for (size_t b = 0; b < input.completions.size(); ++b) {
-    if (input.examples[b] != last)
-      groups.push_back({static_cast<int64_t>(b),
-                        std::make_shared<const Example>(*input.examples[b]),
-                        asked[static_cast<int64_t>(b)].item<int64_t>(),
-                        {},
-                        {}});
+    const auto k = asked[static_cast<int64_t>(b)].item<int64_t>();
+    if (input.examples[b] != last || k != groups.back().num_answers)
+      groups.push_back({static_cast<int64_t>(b), std::make_shared<const Example>(*input.examples[b]), k, {}, {}});
     last = input.examples[b];
     groups.back().texts.push_back(input.completions[b]);
   }

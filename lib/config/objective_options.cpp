@@ -36,7 +36,7 @@ std::vector<std::pair<std::string, std::string>> ObjectiveOptions::problems() co
   refuse(kl_in == "reward" && kl_times_ratio, "kl_times_ratio", "a KL in the reward has no ratio: use kl_in: loss");
   refuse(kl_target > 0 && kl_weight == 0 && kl_controller == "proportional", "kl_target",
          "the proportional controller multiplies kl_weight, and 0 stays 0: start above 0, or use the additive one");
-  refuse(kl_times_ratio && (ratio == "sequence" || surrogate == "reinforce"), "kl_times_ratio",
+  refuse(kl_times_ratio && (ratio != "token" || surrogate == "reinforce"), "kl_times_ratio",
          "the KL of a token is corrected by the token's own ratio: it needs ratio: token and a surrogate with a ratio");
   refuse(importance != "none" && surrogate == "vespo", "importance",
          "vespo weighs whole rows itself; a second weight would count the same mismatch twice");

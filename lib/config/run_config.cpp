@@ -13,6 +13,12 @@ bool is_device(std::string_view device) {
   return device.find_first_not_of("0123456789", 5) == std::string_view::npos;
 }
 
+/// The advantage does not look at what rows are paid in total.
+bool ignores_total(const PartSpec& advantage) {
+  return advantage.name == "gdpo" || advantage.name == "pass_at_k" ||
+         (advantage.name == "mode_coverage" && advantage.options.find("reward_weight") == nullptr);
+}
+
 void validate_rl(const RunConfig& config, ConfigReader& reader) {
   if (config.num_answers.empty()) reader.problem("num_answers", "expected at least one number");
   if (config.rewards.empty())
@@ -34,6 +40,11 @@ void validate_rl(const RunConfig& config, ConfigReader& reader) {
   if (!config.reference.empty() && !config.objective.uses_reference())
     reader.problem("reference",
                    "a reference model is used only by the KL term; set objective.kl_weight > 0 or remove it");
+  if (config.objective.kl_in == "reward" && config.objective.uses_reference() && ignores_total(config.advantage))
+    reader.problem("objective.kl_in",
+                   fmt::format("advantage '{}' does not look at the total reward, which the KL would be taken off: "
+                               "expected loss, or an advantage that does (grpo, rloo)",
+                               config.advantage.name));
   if (config.sampling.top_p == 0) reader.problem("sampling.top_p", "expected > 0; 1 = off");
 }
 

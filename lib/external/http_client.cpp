@@ -92,7 +92,6 @@ double HttpClient::attempt(const std::string& url, const std::vector<std::string
                            const std::stop_token& stop, HttpReply* reply) {
   auto handle = take();
   CURL* curl = handle->curl;
-  curl_easy_reset(curl);  // keeps the connection
   struct ListDeleter {
     void operator()(curl_slist* list) const { curl_slist_free_all(list); }
   };
@@ -103,11 +102,12 @@ double HttpClient::attempt(const std::string& url, const std::vector<std::string
   curl_easy_setopt(curl, CURLOPT_URL, url.c_str());
   curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
   curl_easy_setopt(curl, CURLOPT_PROXY, options_.proxy.c_str());
+  curl_easy_setopt(curl, CURLOPT_NOPROXY, "");  // nor is no_proxy looked at
   curl_easy_setopt(curl, CURLOPT_HTTPHEADER, lines.get());
   curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body.size()));
   curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body.data());
   curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-  curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, static_cast<long>(std::ceil(options_.time_limit_s * 1000)));
+  curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, static_cast<long>(std::ceil(std::min(options_.time_limit_s, 1e9) * 1000)));
   curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, receive);
   curl_easy_setopt(curl, CURLOPT_WRITEDATA, &reply->body);
   curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
@@ -121,8 +121,7 @@ double HttpClient::attempt(const std::string& url, const std::vector<std::string
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
     curl_easy_getinfo(curl, CURLINFO_RETRY_AFTER, &retry_after);
   }
-  // Nothing of this call may be seen by the next one.
-  curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, nullptr);
+  curl_easy_reset(curl);  // keeps the connection, and nothing of this call, whose pointers end with it
   reply->status = status;
   if (status == 200) {
     reply->problem.clear();

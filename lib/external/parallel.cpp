@@ -5,6 +5,7 @@
 #include <atomic>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -27,7 +28,11 @@ void for_each_parallel(int64_t count, int64_t threads, const std::function<void(
   };
   {
     std::vector<std::jthread> others;
-    for (int64_t t = 1; t < std::min(threads, count); ++t) others.emplace_back(run);
+    try {
+      for (int64_t t = 1; t < std::min(threads, count); ++t) others.emplace_back(run);
+    } catch (const std::system_error&) {
+      // The machine has no more threads: those that there are do all the work.
+    }
     run();
   }
   if (error) std::rethrow_exception(error);

@@ -117,6 +117,7 @@ Subprocess::Subprocess(const SpawnOptions& options) {
   PLURAL_CHECK(!options.command.empty(), "a child process needs a command");
   PipeEnds in = make_pipe(), out = make_pipe();
   const Descriptor null(options.show_errors ? -1 : ::open("/dev/null", O_WRONLY | O_CLOEXEC));
+  if (!options.show_errors && !null) fail("cannot open /dev/null", errno);
 
   SpawnPlan plan;
   // Targets are small numbers: sources are moved above them first, so that none is overwritten before its turn.
@@ -183,13 +184,15 @@ Subprocess& Subprocess::operator=(Subprocess&& other) noexcept {
 ExitStatus Subprocess::kill() {
   if (pid_ <= 0) return {};
   ::kill(-pid_, SIGKILL);
+  ::kill(pid_, SIGKILL);  // it may have left its group
   int raw = 0;
-  while (::waitpid(pid_, &raw, 0) < 0 && errno == EINTR) {
+  pid_t ended = -1;
+  while ((ended = ::waitpid(pid_, &raw, 0)) < 0 && errno == EINTR) {
   }
   pid_ = -1;
   input_.reset();
   output_.reset();
-  return status_of(raw);
+  return ended < 0 ? ExitStatus{false, -1} : status_of(raw);
 }
 
 ExitStatus Subprocess::wait(TimePoint deadline) {

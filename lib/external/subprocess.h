@@ -5,6 +5,7 @@
 
 #include <sys/types.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <stop_token>
@@ -18,9 +19,10 @@ namespace plural::external {
 using Clock = std::chrono::steady_clock;
 using TimePoint = Clock::time_point;
 
-/// `seconds` from now.
+/// `seconds` from now, at most 30 years.
 inline TimePoint after_s(double seconds) {
-  return Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+  const std::chrono::duration<double> bounded(std::min(seconds, 1e9));
+  return Clock::now() + std::chrono::duration_cast<Clock::duration>(bounded);
 }
 
 /// A file descriptor that closes itself.
@@ -57,7 +59,7 @@ struct SpawnOptions {
 /// How a child ended.
 struct ExitStatus {
   bool by_signal = false;
-  int code = 0;  ///< exit code or signal
+  int code = 0;  ///< exit code or signal; -1 when the kernel kept none (this process ignores SIGCHLD)
   bool success() const { return !by_signal && code == 0; }
 };
 /// "exit code 3", "killed by signal 9".

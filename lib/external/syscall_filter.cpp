@@ -5,6 +5,7 @@
 #include <linux/filter.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 
 #include <cerrno>
@@ -101,11 +102,18 @@ std::string syscall_filter() {
   for (const long call : kRefused) when_equal(static_cast<uint32_t>(call), kErrno | EPERM);
   // The flags of clone3 lie in memory, which a filter cannot see; without the call the C library falls back to clone.
   when_equal(SYS_clone3, kErrno | ENOSYS);
-  program.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<uint32_t>(SYS_clone), 0, 3));
-  load(offsetof(seccomp_data, args[0]));  // the low half: both machines are little-endian
+  // The low half of the first argument: both machines are little-endian.
+  constexpr size_t kFirstArgument = offsetof(seccomp_data, args[0]);
+  program.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<uint32_t>(SYS_clone), 0, 4));
+  load(kFirstArgument);
   program.push_back(BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, kNewNamespace, 0, 1));
   answer(kErrno | EPERM);
   answer(SECCOMP_RET_ALLOW);
+  program.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<uint32_t>(SYS_socket), 1, 0));
+  answer(SECCOMP_RET_ALLOW);
+  load(kFirstArgument);
+  for (const int family : {AF_UNIX, AF_INET, AF_INET6}) when_equal(static_cast<uint32_t>(family), SECCOMP_RET_ALLOW);
+  answer(kErrno | EAFNOSUPPORT);
   return {reinterpret_cast<const char*>(program.data()), program.size() * sizeof(sock_filter)};
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Weights that follow what a step measured.
 #include <algorithm>
+#include <cmath>
 
 #include "lib/objectives/parts.h"
 
@@ -31,6 +32,8 @@ ObjectiveWeights first_weights(const ObjectiveOptions& options) {
 
 ObjectiveWeights controlled_weights(const ObjectiveWeights& now, const StepMeasure& seen,
                                     const ObjectiveOptions& options) {
+  // A step whose numbers broke has measured nothing: one NaN would stay in the weights, and so in every later loss.
+  if (!std::isfinite(seen.kl) || !std::isfinite(seen.entropy)) return now;
   ObjectiveWeights next = now;
   if (options.kl_target > 0)
     next.kl = options.kl_controller == "additive" ? additive_kl(now.kl, seen, options)

@@ -93,6 +93,12 @@ TEST_CASE("pieces of an objective that do not go together are refused in their p
              Contains("'passes'") && Contains("has no ratio"));
   CHECK_NOTHROW(read(kMinimal + "objective: {surrogate: reinforce}"));
   CHECK_NOTHROW(read(kMinimal + "reference: m2\nobjective: {kl_target: 0.05, kl_controller: additive}"));
+  const std::string kl = kMinimal + "objective: {kl_weight: 0.1, kl: k1, kl_in: reward}\n";
+  CHECK_NOTHROW(read(kl));
+  for (const std::string advantage : {"gdpo", "pass_at_k", "mode_coverage"})
+    CHECK_THAT(error_of(kl + "advantage: " + advantage),
+               Contains("'objective.kl_in'") && Contains("does not look at the total"));
+  CHECK_NOTHROW(read(kl + "advantage: {name: mode_coverage, reward_weight: 1}"));
 }
 
 TEST_CASE("an owner's own checks are reported in the same message") {

@@ -213,6 +213,17 @@ TEST_CASE("a program gains no rights by new namespaces or old doors", "[sandbox]
         "threads work\n65534\n\n");
 }
 
+TEST_CASE("sockets are local or of the internet, which ends at the sandbox", "[sandbox]") {
+  if (!usable()) return;
+  // 16 netlink, 38 the kernel's cryptography, 40 the way out of a virtual machine.
+  check_refused({"socket.socket(16, socket.SOCK_RAW)", "socket.socket(38, socket.SOCK_SEQPACKET)",
+                 "socket.socket(40, socket.SOCK_STREAM)"});
+  CHECK(output_of("a, b = socket.socketpair(); a.send(b'pair'); print(b.recv(9))\n"
+                  "s = socket.create_server(('127.0.0.1', 0)); c = socket.create_connection(s.getsockname())\n"
+                  "c.send(b'loop'); print(s.accept()[0].recv(9))\n"
+                  "print(socket.socket(socket.AF_INET6).family.name)") == lines({"b'pair'", "b'loop'", "AF_INET6"}));
+}
+
 TEST_CASE("leftover processes end with the program", "[sandbox]") {
   if (!usable()) return;
   const int64_t descriptors = open_descriptors();

@@ -66,6 +66,32 @@ TEST_CASE("no zombie, no leftover process, no leaked descriptor") {
   CHECK(all_gone(seconds));  // the group is killed, not only its leader
 }
 
+TEST_CASE("a child that has left its group is killed all the same") {
+  Subprocess child({{"python3", "-c",
+                     "import os, time; os.setpgid(0, os.getpgid(os.getppid())); print('moved', flush=True); "
+                     "time.sleep(30)"},
+                    true,
+                    {}});
+  std::string out;
+  CHECK(exchange(child, {"", false, true, 100, after_s(20), {}}, &out) == ExchangeEnd::kDone);
+  CHECK(out == "moved");
+  ExitStatus status;
+  CHECK(seconds_of([&] { status = child.kill(); }) < 10);
+  CHECK(to_string(status) == "killed by signal 9");
+}
+
+TEST_CASE("an end that the kernel has not kept is no success") {
+  ::signal(SIGCHLD, SIG_IGN);
+  Subprocess child({{"false"}, true, {}});
+  const ExitStatus status = child.wait(after_s(20));
+  ::signal(SIGCHLD, SIG_DFL);
+  CHECK_FALSE(status.success());
+}
+
+TEST_CASE("a time limit without end is a time in the future") {
+  CHECK(after_s(1e300) > Clock::now() + std::chrono::hours(24));
+}
+
 TEST_CASE("a child sees the descriptors it is given and no others") {
   const int stray = ::open("/dev/null", O_RDONLY);  // without close-on-exec
   const Descriptor file = memory_file("in memory");

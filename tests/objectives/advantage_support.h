@@ -101,7 +101,7 @@ inline Tensor weighted_coverage(const AnswerBatch& answers, const std::vector<do
 /// 1 - mean over the kept slots of (q - z)^2 out of K.
 inline Tensor kept_brier(const AnswerBatch& answers, const Tensor& keep) {
   const Tensor error = (answers.confidence - answers.match.ge(0).to(at::kDouble)).square() * keep;
-  return 1 - error.sum(1) / static_cast<double>(answers.slots);
+  return 1 - error.sum(1) / answers.k;
 }
 
 }  // namespace plural::testing

@@ -164,6 +164,11 @@ TEST_CASE("GDPO normalises each reward, then adds") {
   input.part_valid = booleans({1, 1, 1, 0, 1, 1}).view({3, 2});
   const double c = .5 / (std::sqrt(50.0) + 1e-4);
   check_close(rows_of("gdpo", "{whiten: false}", input), {a * 2 / 3 - 5 * c, -a / 3, -a / 3 + 5 * c}, 1e-12);
+  // Equal but for rounding where it applies: exactly 0, whatever stands in the row that it does not apply to.
+  AdvantageInput rounded = paid({.6, .6, .6, 0}, 4);
+  rounded.part = doubles({.6, std::nextafter(.6f, 1.f), .6, 0}).view({4, 1}), rounded.part_weight = doubles({1});
+  rounded.part_valid = booleans({1, 1, 1, 0}).view({4, 1});
+  check_close(rows_of("gdpo", "{}", rounded), {0, 0, 0, 0}, 0);
   // All rewards equal within the group: exactly 0, though other groups are not.
   AdvantageInput two = paid({1, 1, 0, 1}, 2);
   two.part = doubles({1, 1, 0, 1}).view({4, 1}), two.part_weight = doubles({1});
@@ -336,6 +341,9 @@ TEST_CASE("UCPO deals the correct rows' advantage out by mode") {
   check_close(rows_of("ucpo", "{tau: 0}", input), {.25, .25, .25, -.75}, 1e-12);
   check_close(rows_of("ucpo", "{tau: 1}", input), {.1875, .1875, .375, -.75}, 1e-12);  // by mode: .375 each
   check_close(rows_of("ucpo", "{}", input), {.21875, .21875, .3125, -.75}, 1e-12);
+  // Correct rows that are paid less than the wrong one have no advantage to share: a rare mode is not punished for it.
+  input.total = doubles({0, 0, 0, 1});
+  check_close(rows_of("ucpo", "{tau: 1}", input), {-.25, -.25, -.25, .75}, 1e-12);
 }
 
 TEST_CASE("mode coverage pays a row for the answers that it alone hits") {
@@ -398,6 +406,18 @@ TEST_CASE("modes: equal sets of answers, whatever their order") {
   CHECK(mode[2] != mode[0]);
   CHECK(mode[2] == mode[5]);  // an empty answer says nothing
   CHECK(mode[3] != mode[2]);
+  // Whatever bytes a model writes, other answers are other modes.
+  AnswerBatch strange = make_sets({{0, -1}, {-1, -1}, {-1, -1}, {-1, -1}});
+  strange.sets.resize(4);
+  for (auto& set : strange.sets) set.answers.resize(2);
+  strange.sets[1].answers[0].normal =
+      "\x01"
+      "0";
+  strange.sets[2].answers[0].normal = "cow", strange.sets[2].answers[1].normal = "dog";
+  strange.sets[3].answers[0].normal =
+      "cow\x02"
+      "dog";
+  CHECK(host(completion_modes(strange, 4)) == std::vector<double>{0, 1, 2, 3});
   answers.present = at::zeros_like(answers.present);
   CHECK(host(completion_modes(answers, 3))[0] == -1);
 }
@@ -448,7 +468,19 @@ TEST_CASE("GAE by hand") {
 }
 
 TEST_CASE("a broken reward is seen, not hidden") {
-  CHECK(std::isnan(estimate("grpo", "{}", {std::numeric_limits<float>::quiet_NaN(), 1}, 2)[1]));
+  for (const float broken : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    for (const std::string name : {"grpo", "rloo", "opo", "maxrl", "reinforce_pp"}) {
+      INFO(name << " " << broken);
+      CHECK_FALSE(std::isfinite(estimate(name, "{}", {broken, 1}, 2)[0]));
+    }
+    AdvantageInput greedy = paid({broken, 1}, 2);
+    greedy.greedy_total = doubles({.5});
+    CHECK_FALSE(std::isfinite(rows_of("remax", "{}", greedy)[0]));
+    const AnswerBatch answers = make_sets({{0}, {1}});
+    AdvantageInput sets = paid({broken, 1}, 2);
+    sets.answers = &answers;
+    CHECK_FALSE(std::isfinite(rows_of("set_credit", "{credit: all}", sets)[0]));
+  }
 }
 
 TEST_CASE("names, options and shapes are checked") {

@@ -352,6 +352,15 @@ TEST_CASE("controllers") {
   for (int i = 0; i < 5; ++i) weights = objective->next_weights(weights, {.entropy = .3});
   CHECK(weights.entropy_ready == 0.0);
   CHECK(make_policy_gradient({.entropy_weight = .3})->next_weights({.entropy = .3}, {.entropy = 9}).entropy == .3);
+  // A step whose numbers broke moves nothing: NaN would never leave the weights again.
+  const double nan = std::nan("");
+  objective = make_policy_gradient({.kl_weight = .1, .kl_target = .05, .entropy_weight = .01, .entropy_target = .2});
+  for (const StepMeasure& broken : {StepMeasure{nan, .1, 32}, StepMeasure{.1, nan, 32}}) {
+    weights = objective->next_weights({.1, .02, .03}, broken);
+    CHECK(weights.kl == .1);
+    CHECK(weights.entropy == .02);
+    CHECK(weights.entropy_ready == .03);
+  }
 }
 
 TEST_CASE("weights of the step count, not those of the options") {
@@ -375,6 +384,8 @@ TEST_CASE("combinations that make no sense are refused, with the reason") {
       {{.ratio_cap = 1.1}, "above 1 + clip_high"},
       {{.kl_weight = .1, .kl_in = "reward"}, "k1"},
       {{.kl_target = .1}, "0 stays 0"},
+      {{.ratio = "sequence", .kl_weight = .1, .kl_times_ratio = true}, "the token's own ratio"},
+      {{.ratio = "sequence_token", .kl_weight = .1, .kl_times_ratio = true}, "the token's own ratio"},
       {{.surrogate = "vespo", .importance = "token"}, "twice"},
       {{.importance_cap = 1, .importance_floor = 2}, "at most importance_cap"},
       {{.top_entropy = 0}, "keeps no token"}};

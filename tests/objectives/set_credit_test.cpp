@@ -283,6 +283,9 @@ TEST_CASE("separate: answers learn from their rewards alone, confidences from th
   const auto got = e.estimated("{separate: true}");
   CHECK(distance({got[0], got[1]}, {coverage[0], coverage[1]}) < 1e-9);
   CHECK(distance({got[2], got[3]}, {brier[2], brier[3]}) < 1e-9);
+  // Judged by all scores together, a confidence learns the same in expectation.
+  const auto together = e.estimated("{separate: true, confidence: set}");
+  CHECK(distance({together[2], together[3]}, {brier[2], brier[3]}) < 1e-9);
   // Together, the Brier score moves the answers, too.
   CHECK(distance({coverage[0], coverage[1]}, {e.estimated("{}")[0], e.estimated("{}")[1]}) > .01);
 }
@@ -303,6 +306,45 @@ TEST_CASE("separate normalisation: each part over its own std (DCPO)") {
   CHECK(got[10] == Approx((.36 - .99) / (std::sqrt(square) + 1e-4)));
   CHECK(got[6] == 0.0);
   CHECK(got[14] == 0.0);
+}
+
+TEST_CASE("separate: without scores of confidences their tokens learn nothing") {
+  const Paid paid(make_sets({{0, -1}, {-1, -1}}, Layout::kPairs, {{.9, .1}, {.2, .2}}), {1, 1, 1, 1}, 2);
+  const auto got = paid.tokens("{separate: true}");  // think, a1, q1, a2, q2, end
+  check_close(slice(got, 0, 6), {1, 1, 0, 0, 0, 1}, 1e-12);
+}
+
+TEST_CASE("a prompt's advantages do not depend on how many answers others were asked for") {
+  // Two completions of one answer, then two of two; paid coverage, Brier, and a format reward for the whole.
+  const auto sets_of = [](const std::vector<int64_t>& k, const Sets& match, const std::vector<std::vector<double>>& q) {
+    AnswerBatch sets = make_sets(match, Layout::kPairs, q);
+    const Tensor asked = at::arange(sets.slots, sets.k.options()).unsqueeze(0) < integers(k).unsqueeze(1);
+    sets.k = integers(k);
+    sets.length = 2 + 2 * sets.k;
+    sets.present = sets.present.logical_and(asked);
+    sets.confidence_ok = sets.confidence_stated = sets.present;
+    sets.confidence = sets.confidence * asked;
+    for (Tensor* x : {&sets.match, &sets.key}) *x = x->masked_fill(asked.logical_not(), -1);
+    for (Tensor* x : {&sets.answer_span, &sets.confidence_span}) *x = *x * asked.unsqueeze(2);
+    return sets;
+  };
+  const std::vector<double> weight = {.4, 1, 1, 1};
+  const auto tokens = [&](const AnswerBatch& sets, const Tensor& format, const std::string& options) {
+    Paid paid(sets, weight, 2, .3);
+    paid.input.total = paid.input.total + format;
+    return paid.tokens(options);
+  };
+  const AnswerBatch alone = sets_of({1, 1}, {{-1}, {0}}, {{.3}, {.3}});
+  const AnswerBatch both = sets_of({1, 1, 2, 2}, {{-1, -1}, {0, -1}, {1, 2}, {1, 1}},
+                                   {{.3, 0}, {.3, 0}, {.5, .5}, {.9, .1}});
+  for (const std::string options :
+       {"{}", "{scale: group}", "{credit: all, scale: group}", "{credit: loo, mix: 1, scale: group}",
+        "{credit: prefix, scale: group}", "{credit: shapley, scale: group}", "{confidence: to_go, scale: group}",
+        "{separate: true, scale: group}", "{separate: true, confidence: set, scale: group}"}) {
+    INFO(options);
+    check_close(slice(tokens(both, doubles({.5, 0, 0, 0}), options), 0, 8), tokens(alone, doubles({.5, 0}), options),
+                1e-12);
+  }
 }
 
 TEST_CASE("a closed gate costs confidence tokens, it does not pay them") {

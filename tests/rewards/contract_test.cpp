@@ -90,6 +90,45 @@ TEST_CASE("every reward: shapes, device, range, determinism, and rows that do no
   }
 }
 
+TEST_CASE("every reward: rows that are asked for different numbers of answers are judged as they are alone") {
+  const Registry<Reward> registry = builtin_rewards();
+  std::vector<std::string> texts = soup();
+  texts.push_back(write_set({{"cat", "0.6"}, {"ant", "0.3"}}));
+  texts.push_back(write_set({{"dog", "0.6"}, {"cat", "0.1"}, {"owl", "0.1"}, {"ant", "0.1"}, {"cow", "0"}}));
+  const std::vector<int64_t> asked = {3, 3, 1, 7, 1, 3, 7, 2, 5};
+  Scored mixed(animals(), texts, 7);
+  std::vector<CompletionView> views;
+  for (size_t b = 0; b < texts.size(); ++b)
+    views.push_back({mixed.input().examples[b], mixed.input().completions[b], {}, asked[b]});
+  const Tensor length = mixed.answers.length;
+  mixed.answers = build_answer_batch(views, *make_answer_format("compact"), *make_matcher("alias"), nullptr,
+                                     test_device());
+  mixed.answers.length = length;
+  const Tensor every_other = at::arange(7).remainder(2).eq(0).to(test_device()).expand({mixed.answers.rows, 7});
+  for (const std::string& name : reward_names()) {
+    INFO(name);
+    const auto reward = make(registry, name);
+    const RewardOutput out = reward->score(mixed.input());
+    const Tensor part = reward->score_subset(mixed.input(), every_other);
+    for (size_t b = 0; b < texts.size(); ++b) {
+      INFO("row " << b);
+      const auto row = static_cast<int64_t>(b);
+      const Scored alone(animals(), {texts[b]}, asked[b]);
+      const RewardOutput own = reward->score(alone.input());
+      CHECK(at::allclose(out.row[row], own.row[0], 0, 1e-6));
+      CHECK((!out.valid.defined() || at::equal(out.valid[row], own.valid[0])));
+      if (out.per_answer.defined()) {
+        CHECK(at::allclose(out.per_answer[row].narrow(0, 0, asked[b]), own.per_answer[0], 0, 1e-6));
+        CHECK(out.per_answer[row].narrow(0, asked[b], 7 - asked[b]).eq(0).all().item<bool>());
+      }
+      if (part.defined())
+        CHECK(at::allclose(part[row],
+                           reward->score_subset(alone.input(), every_other.narrow(0, row, 1).narrow(1, 0, asked[b]))[0],
+                           0, 1e-6));
+    }
+  }
+}
+
 TEST_CASE(
     "every reward with parts: the whole set is worth the row, and a part is judged as if the rest were not there") {
   const Registry<Reward> registry = builtin_rewards();

@@ -21,6 +21,7 @@ for line in sys.stdin:
         text = item["completion"]
         if "hang" in text: time.sleep(1000)
         if "none" in text: results.append({"valid": False})
+        elif "asked" in text: results.append({"value": item["num_answers"]})
         elif "text" in text: results.append({"value": "high"})
         elif "missing" in text: results.append({})
         else:
@@ -68,6 +69,12 @@ TEST_CASE("external: a hanging worker is killed and its row gets the fail value"
   check_close(Scored::values(out.row), {0.5, 0.25});
   CHECK(out.metrics.at("time_outs") == 1);
   CHECK(children() == 0);
+}
+
+TEST_CASE("external: each row says how many answers it was asked for") {
+  Scored scored(animals(), {set_of("asked"), set_of("asked")});
+  scored.answers.k = at::tensor({3, 2}, at::kLong).to(test_device());
+  check_close(Scored::values(scored.score("external", options()).row), {3, 2});
 }
 
 TEST_CASE("external: only the named sources are asked") {

@@ -168,6 +168,18 @@ TEST_CASE("judge: the cache answers what was asked before, and only that") {
   check_close(Scored::values(scored.score("judge", stub.options(cache + ", retries: 0")).row), {1.25 / 3});
 }
 
+TEST_CASE("judge: the proxy of the options is used, whatever the environment says") {
+  const Stub stub;  // stands in for a proxy, too: it answers for any server
+  const std::string plain = stub.options();
+  const size_t begin = plain.find("127.0.0.1:");
+  const std::string server = plain.substr(begin, plain.find('/', begin) - begin);
+  std::string options = stub.options(", retries: 0, proxy: \"http://" + server + "\"");
+  options.replace(begin, server.size(), "judge.invalid");
+  ::setenv("no_proxy", "*", 1);
+  check_close(one_row({"cat [say yes]"}).rows("judge", options), {1});
+  ::unsetenv("no_proxy");
+}
+
 TEST_CASE("judge: no more requests at once than allowed, and no more in a minute") {
   const Stub stub;
   std::vector<std::string> answers;

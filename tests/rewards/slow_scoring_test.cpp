@@ -166,6 +166,23 @@ TEST_CASE("rows are scored as they come, in any order, and each once") {
   CHECK(result.metrics.at("reward/slow_length/failed_rows") == 0);
 }
 
+TEST_CASE("rows of one example may be asked for different numbers of answers") {
+  Case c({"a", "bb", "ccc"});
+  c.stack.add(std::make_unique<Slow>());
+  c.scored.answers.k = at::tensor({2, 1, 1}, at::kLong).to(test_device());
+  std::vector<int64_t> asked;
+  SlowScoring slow(
+      c.stack,
+      [&](std::span<const CompletionView> views) {
+        for (const CompletionView& view : views) asked.push_back(view.k);
+        return c.scored.answers.to(at::kCPU);
+      },
+      SlowScoring::Step(c.scored.input()));
+  slow.add_all(c.scored.input());
+  check_close(Scored::values(c.stack.score(c.scored.input(), &slow).total), {0.1, 0.2, 0.3});
+  CHECK(asked == std::vector<int64_t>{2, 1, 1});
+}
+
 TEST_CASE("scoring that is not finished ends with its owner") {
   Case c({"wait"});
   c.stack.add(std::make_unique<Slow>());

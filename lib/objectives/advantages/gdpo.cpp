@@ -37,10 +37,10 @@ class Gdpo final : public AdvantageEstimator {
     const Tensor weight = input.part_weight.to(at::kCPU, at::kDouble);
     Tensor sum = at::zeros_like(groups.reward);
     for (int64_t d = 0; d < input.part.size(1); ++d) {
-      const Groups part = split_groups(input, input.part.select(1, d));
-      Tensor valid = at::ones_like(part.reward);
-      if (input.part_valid.defined()) valid = input.part_valid.select(1, d).to(at::kDouble).view(part.reward.sizes());
-      sum = sum + weight[d].item<double>() * normalised(part, valid);
+      const Tensor value = input.part.select(1, d).to(at::kDouble).view(groups.reward.sizes());
+      const Tensor valid = input.part_valid.defined() ? input.part_valid.select(1, d).view(value.sizes())
+                                                      : at::ones_like(value, at::kBool);
+      sum = sum + weight[d].item<double>() * normalised(input, value, valid);
     }
     if (options_.whiten) sum = sum / (batch_std(sum) + kStdEps);
     return join_all(groups, sum);
@@ -48,10 +48,11 @@ class Gdpo final : public AdvantageEstimator {
 
  private:
   // [P, G] over the rows that the reward applies to; the others get 0.
-  Tensor normalised(const Groups& part, const Tensor& valid) const {
+  Tensor normalised(const AdvantageInput& input, const Tensor& value, const Tensor& valid) const {
     const Tensor count = valid.sum(1, true);
-    const Tensor mean = (part.reward * valid).sum(1, true) / count.clamp_min(1);
-    const Tensor centred = ((part.reward - mean) * valid).masked_fill(part.varied.logical_not(), 0.0);
+    const Tensor mean = (value * valid).sum(1, true) / count.clamp_min(1);
+    // Put at the mean, the other rows change neither the mean nor whether the group varies.
+    const Tensor centred = split_groups(input, at::where(valid, value, mean).reshape({-1})).centred * valid;
     const Tensor std = (centred.square().sum(1, true) / (count - 1).clamp_min(1)).sqrt();
     return centred / (std.clamp_min(options_.std_floor) + kStdEps);
   }

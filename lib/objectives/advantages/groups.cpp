@@ -9,10 +9,6 @@
 namespace plural {
 
 namespace {
-// Totals are sums of float32 terms: two rows with the same terms in exact arithmetic may differ in the last
-// bits. Such a difference must not become an advantage (promise 4), least of all after division by a std.
-constexpr double kRounding = 1e-6;
-
 const AnswerBatch& answers_of(const AdvantageInput& input, const char* field) {
   PLURAL_CHECK(input.answers != nullptr, fmt::format("this advantage needs AdvantageInput::{} or the answers", field));
   return *input.answers;
@@ -32,11 +28,16 @@ Groups split_groups(const AdvantageInput& input, const Tensor& reward) {
   groups.dtype = input.total.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   groups.reward = as_groups(input, reward.to(at::kDouble));
   const Tensor largest = groups.reward.amax(1, true), smallest = groups.reward.amin(1, true);
-  const Tensor scale = at::maximum(largest.abs(), smallest.abs()).clamp_min(1.0);
-  // "not <=" keeps groups with NaN: a broken reward must show in the loss, not vanish.
-  groups.varied = (largest - smallest <= kRounding * scale).logical_not();
+  groups.varied = is_rounding(largest - smallest, at::maximum(largest.abs(), smallest.abs())).logical_not();
   groups.centred = (groups.reward - groups.reward.mean(1, true)).masked_fill(groups.varied.logical_not(), 0.0);
   return groups;
+}
+
+// Totals are sums of float32 terms: two rows with the same terms in exact arithmetic may differ in the last
+// bits. Such a difference must not become an advantage (promise 4), least of all after division by a std.
+Tensor is_rounding(const Tensor& difference, const Tensor& size) {
+  const Tensor tolerance = 1e-6 * size.clamp_min(1.0);
+  return (difference.abs() <= tolerance).logical_and(tolerance.isfinite());
 }
 
 AdvantageOutput join_groups(const Groups& groups, const Tensor& advantage) {

@@ -22,6 +22,10 @@ Groups split_groups(const AdvantageInput& input);
 /// The same for other rewards [B] of the same rows.
 Groups split_groups(const AdvantageInput& input, const Tensor& reward);
 
+/// [..] bool: a difference of numbers of that size is no more than what float32 rounding makes, 1e-6 x max(1, size).
+/// False for NaN and infinities: a broken reward must show in the loss, not vanish.
+Tensor is_rounding(const Tensor& difference, const Tensor& size);
+
 /// [P, G] float64 -> what an estimator returns, zeroed where the group does not vary.
 AdvantageOutput join_groups(const Groups& groups, const Tensor& advantage);
 /// The same, every group kept.
@@ -44,7 +48,7 @@ Tensor row_lengths(const AdvantageInput& input);
 /// C(n, k) as a double, 0 for k < 0 or k > n; exact up to 2^53.
 double choose(int64_t n, int64_t k);
 
-/// Throws InputError unless 1 <= k <= G. `name`: of the option, with the estimator before it.
+/// Throws InputError when k > G. `name`: of the option, with the estimator before it.
 void check_subset_size(const char* name, int64_t k, int64_t samples_per_prompt);
 
 }  // namespace plural

@@ -3,9 +3,9 @@
 // the gradient is that of log p cut after G - 1 terms of its series, [1 - (1 - p)^(G-1)] / p times grad p.
 #include <ATen/ATen.h>
 
+#include "lib/core/format.h"
 #include "lib/objectives/advantages/estimators.h"
 #include "lib/objectives/advantages/groups.h"
-#include "lib/core/format.h"
 #include "plural/error.h"
 
 namespace plural {
@@ -20,7 +20,7 @@ class MaxRl final : public AdvantageEstimator {
     const Groups groups = split_groups(input);
     if (groups.reward.lt(0).any().item<bool>())
       throw InputError(
-          fmt::format("advantage \x27maxrl\x27 divides by the mean reward and needs rewards of at least 0, got {}; use "
+          fmt::format("advantage 'maxrl' divides by the mean reward and needs rewards of at least 0, got {}; use "
                       "rewards that count successes, or advantage: rloo",
                       groups.reward.min().item<double>()));
     const Tensor mean = groups.reward.mean(1, true);

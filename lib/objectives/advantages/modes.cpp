@@ -2,9 +2,11 @@
 // Which completions of a group say the same: what diversity between samples is counted in.
 #include <ATen/ATen.h>
 
+#include <map>
 #include <set>
 #include <string>
-#include <unordered_map>
+#include <utility>
+#include <vector>
 
 #include "plural/advantage.h"
 #include "plural/error.h"
@@ -18,23 +20,22 @@ Tensor completion_modes(const AnswerBatch& answers, int64_t samples_per_prompt) 
   const auto gold = match.accessor<int64_t, 2>();
   const auto written = present.accessor<bool, 2>();
   std::vector<int64_t> modes;
-  std::unordered_map<std::string, int64_t> known;
+  // An answer is the gold answer it matches, or -1 and its normal form.
+  std::map<std::set<std::pair<int64_t, std::string>>, int64_t> known;
   for (int64_t b = 0; b < answers.rows; ++b) {
     if (b % samples_per_prompt == 0) known.clear();
     const auto& set = answers.sets[static_cast<size_t>(b)].answers;
-    std::set<std::string> names;
+    std::set<std::pair<int64_t, std::string>> names;
     for (int64_t k = 0; k < static_cast<int64_t>(set.size()); ++k) {
       if (!written[b][k]) continue;
-      // A normal form has no control characters, so the two kinds of name never meet.
       const std::string& normal = set[static_cast<size_t>(k)].normal;
       if (gold[b][k] >= 0)
-        names.insert(std::string(1, '\x01').append(std::to_string(gold[b][k])));
+        names.emplace(gold[b][k], "");
       else if (!normal.empty())
-        names.insert(normal);
+        names.emplace(-1, normal);
     }
-    std::string all;
-    for (const std::string& name : names) all.append(name).push_back('\x02');
-    modes.push_back(names.empty() ? -1 : known.emplace(all, static_cast<int64_t>(known.size())).first->second);
+    const auto next = static_cast<int64_t>(known.size());
+    modes.push_back(names.empty() ? -1 : known.emplace(std::move(names), next).first->second);
   }
   return at::tensor(modes, at::kLong).to(answers.match.device());
 }

@@ -18,8 +18,7 @@ struct ReinforcePpOptions {
   template <class V>
   void fields(V& v) {
     v.field("baseline", baseline, one_of({"none", "group"}),
-            "taken off the reward before whitening: nothing or its "
-            "group's mean");
+            "taken off the reward before whitening: nothing or its group's mean");
     v.field("gamma", gamma, between(0, 1), "discount of a token that is t tokens before the end: gamma^t");
     v.field("std_floor", std_floor, at_least(0), "a smaller std counts as this one");
   }
@@ -53,8 +52,8 @@ class ReinforcePp final : public AdvantageEstimator {
 
  private:
   static bool all_equal(const Groups& groups) {
-    const double low = groups.reward.min().item<double>(), high = groups.reward.max().item<double>();
-    return high - low <= 1e-6 * std::max({1.0, std::abs(low), std::abs(high)});
+    const Tensor low = groups.reward.min(), high = groups.reward.max();
+    return is_rounding(high - low, at::maximum(low.abs(), high.abs())).item<bool>();
   }
 
   ReinforcePpOptions options_;

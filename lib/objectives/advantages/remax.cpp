@@ -19,10 +19,10 @@ class ReMax final : public AdvantageEstimator {
     const Groups groups = split_groups(input);
     check_shapes({{"groups", groups.varied, "P 1"}, {"greedy_total", input.greedy_total, "P"}});
     const Tensor baseline = input.greedy_total.to(at::kDouble).unsqueeze(1);
-    const Tensor tolerance = 1e-6 * at::maximum(groups.reward.abs(), baseline.abs()).clamp_min(1.0);
     const Tensor advantage = groups.reward - baseline;
+    const Tensor equal = is_rounding(advantage, at::maximum(groups.reward.abs(), baseline.abs()));
     // A group that agrees with itself but not with the greedy completion does learn.
-    return join_all(groups, advantage.masked_fill(advantage.abs() <= tolerance, 0.0));
+    return join_all(groups, advantage.masked_fill(equal, 0.0));
   }
 };
 

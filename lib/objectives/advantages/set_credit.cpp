@@ -19,7 +19,6 @@ namespace plural {
 namespace {
 
 constexpr int64_t kMaxShapleyAnswers = 10;  // 2^K scorings of the batch
-constexpr double kRounding = 1e-6;          // as in groups.cpp: less is no difference
 
 struct SetCreditOptions {
   std::string credit = "reward_to_go";
@@ -37,8 +36,10 @@ struct SetCreditOptions {
             "average over orders (biased)");
     v.field("mix", mix, at_least(0),
             "0: an answer's tokens get its credit alone; else the set's advantage + mix x credit");
-    v.field("confidence", confidence, one_of({"local", "to_go", "set"}),
-            "what a confidence's tokens are judged by: its own score, the scores from there on, or the whole reward");
+    v.field(
+        "confidence", confidence, one_of({"local", "to_go", "set"}),
+        "what a confidence's tokens are judged by: its own score, the scores from there on, or the whole reward (with "
+        "separate: all scores)");
     v.field("separate", separate, any_value(),
             "confidence scores move confidence tokens only, everything else the other tokens only");
     v.field("scale", scale, one_of({"none", "group"}),
@@ -69,9 +70,9 @@ Tensor minus_others(const Tensor& value, const Tensor& written, const Tensor& li
   const OthersMean alike = others_mean(value, peers.logical_and(like.unsqueeze(1).eq(like.unsqueeze(2))));
   const OthersMean any = others_mean(value, peers), all = others_mean(value, others);
   const Tensor baseline = at::where(alike.count > 0, alike.mean, at::where(any.count > 0, any.mean, all.mean));
-  const Tensor tolerance = kRounding * at::maximum(value.abs(), baseline.abs()).clamp_min(1.0);
   const Tensor advantage = value - baseline;
-  return advantage.masked_fill(((advantage.abs() <= tolerance)).logical_or(all.count.eq(0)), 0.0);
+  const Tensor equal = is_rounding(advantage, at::maximum(value.abs(), baseline.abs()));
+  return advantage.masked_fill(equal.logical_or(all.count.eq(0)), 0.0);
 }
 
 /// The rewards of a batch of sets as functions of the slots that count, in float64, the empty set taken off.
@@ -151,20 +152,21 @@ class SetCredit final : public AdvantageEstimator {
     const Tensor worth = grouped(rewards.total(options_.separate).unsqueeze(1));  // [P, G, 1]
     Tensor credit = worth.expand({-1, -1, answers.slots});
     if (options_.credit != "all") credit = grouped(answer_credit(rewards, order));
-    const Tensor unit = divisor(at::cat({worth, credit}, 2));
+    const Tensor has_answer = grouped(present(order.answer)), has_confidence = grouped(present(order.confidence));
+    const Tensor unit = divisor(worth, credit, has_answer);
     const Tensor all = at::ones_like(worth);
     const Tensor set = minus_others(worth, all.gt(0), all) / unit;
 
     Tensor answer = set.expand({-1, -1, answers.slots});
     if (options_.credit != "all") {
-      const Tensor own = minus_others(credit, grouped(present(order.answer)), at::zeros_like(credit)) / unit;
+      const Tensor own = minus_others(credit, has_answer, at::zeros_like(credit)) / unit;
       answer = options_.mix > 0 ? answer + options_.mix * own : own;
     }
     Tensor confidence = set.expand({-1, -1, answers.slots});
-    if (options_.confidence != "set" && rewards.judges_confidences()) {
+    if (options_.separate || (options_.confidence != "set" && rewards.judges_confidences())) {
       const Tensor score = grouped(confidence_credit(rewards, order));
-      confidence = minus_others(score, grouped(present(order.confidence)), grouped(answers.match.ge(0))) /
-                   divisor(at::cat({grouped(rewards.confidence_total().unsqueeze(1)), score}, 2));
+      confidence = minus_others(score, has_confidence, grouped(answers.match.ge(0))) /
+                   divisor(grouped(rewards.confidence_total().unsqueeze(1)), score, has_confidence);
     }
     const Tensor token = paint_tokens(answers, order, {set.reshape({-1}), flat(answer), flat(confidence)})
                              .to(groups.dtype);
@@ -172,14 +174,17 @@ class SetCredit final : public AdvantageEstimator {
   }
 
  private:
-  static Tensor present(const Tensor& order) { return order.ne(std::numeric_limits<int64_t>::max()); }
+  static Tensor present(const Tensor& order) { return order.ne(kAbsent); }
 
-  // [P, 1, 1]: what the advantages of values [P, G, N] are divided by: the largest std of any of them in the group.
-  // Sets that are paid the same may still differ in what single answers earn, so the std of the total alone may be 0.
-  Tensor divisor(const Tensor& values) const {
-    const Tensor one = at::ones({values.size(0), 1, 1}, values.options());
-    if (options_.scale == "none" || values.size(1) < 2) return one;
-    return values.std(1, /*unbiased=*/true, /*keepdim=*/true).amax(2, true).clamp_min(options_.std_floor) + kStdEps;
+  // [P, 1, 1]: what advantages are divided by: the largest std in the group of the set's value [P, G, 1] and of what is
+  // earned at each place [P, G, K]. Sets that are paid the same may still differ in what single answers earn, so the
+  // std of the value alone may be 0. Places that no completion of the group has (`written`) belong to prompts that were
+  // asked for more answers.
+  Tensor divisor(const Tensor& value, const Tensor& earned, const Tensor& written) const {
+    if (options_.scale == "none" || value.size(1) < 2) return at::ones({value.size(0), 1, 1}, value.options());
+    const auto std = [](const Tensor& x) { return x.std(1, /*unbiased=*/true, /*keepdim=*/true); };
+    const Tensor at_places = std(earned).masked_fill(written.any(1, /*keepdim=*/true).logical_not(), 0.0);
+    return at::maximum(std(value), at_places.amax(2, true)).clamp_min(options_.std_floor) + kStdEps;
   }
 
   // [B, K]
@@ -232,6 +237,7 @@ class SetCredit final : public AdvantageEstimator {
 
   // [B, K]
   Tensor confidence_credit(const SetRewards& rewards, const SpanOrder& order) const {
+    if (options_.confidence == "set") return rewards.confidence_total().unsqueeze(1).expand(order.answer.sizes());
     std::vector<Tensor> credit;
     for (int64_t k = 0; k < order.answer.size(1); ++k)
       credit.push_back(options_.confidence == "local"

@@ -3,13 +3,9 @@
 
 #include <ATen/ATen.h>
 
-#include <limits>
-
 namespace plural {
 
 namespace {
-
-constexpr int64_t kAbsent = std::numeric_limits<int64_t>::max();
 
 Tensor written(const Tensor& span) { return span.select(2, 1).gt(span.select(2, 0)); }
 

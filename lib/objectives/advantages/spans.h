@@ -2,13 +2,18 @@
 // Where answers and confidences stand in their completions: what was written before what, and which token is whose.
 #pragma once
 
+#include <limits>
+
 #include "plural/answers.h"
 
 namespace plural {
 
+/// The place of what a completion lacks: after everything.
+inline constexpr int64_t kAbsent = std::numeric_limits<int64_t>::max();
+
 /// Order of the spans of a row as they are written, whatever the format: pairs, or answers first and confidences after.
 struct SpanOrder {
-  Tensor answer;      ///< [B, K] int64: rises with the place of the answer's opening tag; the largest int64 when absent
+  Tensor answer;      ///< [B, K] int64: rises with the place of the answer's opening tag; kAbsent when there is none
   Tensor confidence;  ///< [B, K] int64: the same for confidences, on the same scale
 };
 SpanOrder span_order(const AnswerBatch& answers);

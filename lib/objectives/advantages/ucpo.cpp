@@ -2,7 +2,9 @@
 // UCPO: the correct rows of a group share their advantage evenly over modes instead of rows. The mass M = sum of the
 // correct rows' r_i - mean is kept and dealt out again by
 //   A_i = M [(1 - tau) / n+ + tau v_i / sum v],  v_i = 1 / (correct rows of i's mode);
-// wrong rows keep theirs. tau = 1 pays every correct mode the same, however often it was drawn.
+// wrong rows keep theirs, and so do correct ones where M is negative (paid less than the wrong ones, for other
+// reasons): dealt out by mode, it would punish the rare modes most. tau = 1 pays every correct mode the same, however
+// often it was drawn.
 #include <ATen/ATen.h>
 
 #include "lib/objectives/advantages/estimators.h"
@@ -35,7 +37,7 @@ class Ucpo final : public AdvantageEstimator {
     const Tensor rare = right / size;
     const Tensor by_mode = rare / rare.sum(1, true).clamp_min(1);
     const Tensor dealt = mass * ((1 - options_.tau) * right / count + options_.tau * by_mode);
-    return join_groups(groups, at::where(correct, dealt, groups.centred));
+    return join_groups(groups, at::where(correct.logical_and(mass > 0), dealt, groups.centred));
   }
 
  private:
