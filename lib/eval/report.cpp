@@ -11,6 +11,7 @@
 #include "lib/eval/svg_chart.h"
 #include "plural/checkpoint.h"
 #include "plural/error.h"
+#include "plural/evaluation.h"
 #include "plural/version.h"
 
 namespace plural::eval {
@@ -23,17 +24,16 @@ struct Column {
   const char* key;
   const char* title;   ///< of the page
   const char* narrow;  ///< of the text table
-  int better;          ///< +1 more is better, -1 less is better
   enum { kPercent, kNumber, kTokens } kind;
 };
 constexpr Column kColumns[] = {
-    {"format_rate", "format rate", "format", +1, Column::kPercent},
-    {"coverage", "coverage (distinct correct / K)", "coverage", +1, Column::kNumber},
-    {"unique", "unique answers", "unique", +1, Column::kNumber},
-    {"brier", "Brier", "Brier", -1, Column::kNumber},
-    {"ece", "ECE", "ECE", -1, Column::kNumber},
-    {"accuracy", "accuracy", "accuracy", +1, Column::kNumber},
-    {"tokens_per_distinct_correct", "tokens per distinct correct answer", "tokens/correct", -1, Column::kTokens},
+    {"format_rate", "format rate", "format", Column::kPercent},
+    {"coverage", "coverage (distinct correct / K)", "coverage", Column::kNumber},
+    {"unique", "unique answers", "unique", Column::kNumber},
+    {"brier", "Brier", "Brier", Column::kNumber},
+    {"ece", "ECE", "ECE", Column::kNumber},
+    {"accuracy", "accuracy", "accuracy", Column::kNumber},
+    {"tokens_per_distinct_correct", "tokens per distinct correct answer", "tokens/correct", Column::kTokens},
 };
 
 std::string cell_text(const Column& column, double value) {
@@ -97,10 +97,11 @@ std::string html_table(const Group& evals) {
   for (const EvalData* eval : evals) {
     out += fmt::format("<tr><td>{}</td><td>{}</td>", html_escape(eval->title), eval->info.value("num_answers", 0));
     for (const Column& column : kColumns) {
+      const int better = better_direction(column.key);
       double best = NAN;
       for (const EvalData* other : evals) {
         const double value = other->metric(column.key);
-        if (std::isfinite(value) && !(column.better * value <= column.better * best)) best = value;
+        if (std::isfinite(value) && !(better * value <= better * best)) best = value;
       }
       const double value = eval->metric(column.key);
       out += fmt::format("<td{}>{}{}</td>", evals.size() > 1 && value == best ? " class=\"best\"" : "",
@@ -123,7 +124,7 @@ std::string all_measures(const Group& evals) {
   out += "</tr></thead><tbody>\n";
   for (const std::string& name : names) {
     out += "<tr><td>" + html_escape(name) + "</td>";
-    const Column column{name.c_str(), "", "", 0, name.starts_with("tokens") ? Column::kTokens : Column::kNumber};
+    const Column column{name.c_str(), "", "", name.starts_with("tokens") ? Column::kTokens : Column::kNumber};
     for (const EvalData* eval : evals)
       out += "<td>" + cell_text(column, eval->metric(name)) + interval_text(*eval, column) + "</td>";
     out += "</tr>\n";
@@ -421,30 +422,27 @@ constexpr char kMarkHelp
     [] = "<p class=\"soft\"><mark class=\"hit\">correct</mark> <mark class=\"again\">said before</mark> "
          "<mark class=\"miss\">not among the accepted answers</mark> <mark class=\"stated\">confidence</mark></p>";
 
-/// Distinct correct answers / K, less the mean of (confidence - correct)^2 over the answers, a missing confidence being
-/// 0.
+/// Distinct correct answers / K, less the mean of (confidence - correct)^2 over the answers; what is no confidence in
+/// [0, 1] counts as 0.
 double sample_quality(const json& row) {
-  double hits = 0, brier = 0;
+  double hits = 0, brier = 0, written = 0;
   const json answers = row.value("answers", json::array());
   for (const json& answer : answers) {
+    if (answer.value("begin", 0) >= answer.value("end", 0)) continue;  // a number that was left out
     const bool correct = answer.value("correct", false);
     hits += correct && !answer.value("duplicate", false);
     const json stated = answer.value("confidence", json());
-    const double gap = (stated.is_number() ? stated.get<double>() : 0.0) - correct;
+    const double q = stated.is_number() ? stated.get<double>() : 0;
+    const double gap = (q >= 0 && q <= 1 ? q : 0) - correct;
     brier += gap * gap;
+    ++written;
   }
-  return hits / std::max(1.0, row.value("num_answers", 1.0)) -
-         (answers.empty() ? 0.0 : brier / static_cast<double>(answers.size()));
+  return hits / std::max(1.0, row.value("num_answers", 1.0)) - (written > 0 ? brier / written : 0);
 }
 
-/// The first set of each prompt with the main K, by the prompt's id.
-std::map<std::string, const json*> main_rows(const EvalData& eval) {
+std::map<std::string, const json*> rows_by_id(const EvalData& eval) {
   std::map<std::string, const json*> rows;
-  for (const json& row : eval.samples) {
-    if (row.value("sample", 0) == 0 && row.value("num_answers", 0) == eval.info.value("num_answers", 0)) {
-      rows.emplace(row.value("id", ""), &row);
-    }
-  }
+  for (const json& row : eval.samples) rows.emplace(row.value("id", ""), &row);
   return rows;
 }
 
@@ -453,9 +451,9 @@ std::string eval_samples(const Group& evals) {
   const Group plain = plain_evals(evals);
   const EvalData& judged = plain.empty() ? *evals.back() : *plain.back();
   std::vector<std::map<std::string, const json*>> rows;
-  for (const EvalData* eval : evals) rows.push_back(main_rows(*eval));
+  for (const EvalData* eval : evals) rows.push_back(rows_by_id(*eval));
   std::vector<const json*> ranked;
-  for (const auto& [id, row] : main_rows(judged)) ranked.push_back(row);
+  for (const auto& [id, row] : rows_by_id(judged)) ranked.push_back(row);
   std::stable_sort(ranked.begin(), ranked.end(),
                    [](const json* a, const json* b) { return sample_quality(*a) > sample_quality(*b); });
   constexpr size_t kEach = 3;
@@ -499,9 +497,7 @@ std::string training_samples(const ReportData& data) {
 }
 
 std::string heading(const ReportData& data) {
-  std::string out = fmt::format(
-      "<h1>{}</h1><p class=\"soft\">",
-      html_escape(std::filesystem::absolute(data.dir).lexically_normal().filename().string()));
+  std::string out = fmt::format("<h1>{}</h1><p class=\"soft\">", html_escape(folder_name(data.dir)));
   if (data.manifest.is_object()) {
     std::string facts;
     for (const char* key : {"task", "model", "seed", "device", "dtype", "plural_version", "git_commit"}) {
@@ -512,9 +508,11 @@ std::string heading(const ReportData& data) {
     }
     out += html_escape(facts);
   } else if (!data.evals.empty()) {
-    const json& info = data.evals.back().info;
-    out += html_escape(fmt::format("data {} · {} prompts · format {} · matcher {}", info.value("data", "?"),
-                                   info.value("prompts", 0), info.value("format", "?"), info.value("matcher", "?")));
+    const json& info = data.evals.front().info;
+    std::set<std::string> files;
+    for (const EvalData& eval : data.evals) files.insert(eval.data());
+    out += html_escape(fmt::format("data {} · format {} · matcher {}", fmt::join(files, ", "),
+                                   info.value("format", "?"), info.value("matcher", "?")));
   }
   return out + "</p>\n";
 }
@@ -545,19 +543,27 @@ std::string page_text(const ReportData& data) {
   return "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
          "content=\"width=device-width, "
          "initial-scale=1\"><title>plural: " +
-         html_escape(data.dir.filename().string()) + "</title><style>" + kReportStyle +
-         "</style></head><body><main>\n" + body +
-         "<p class=\"note\">Made by plural " PLURAL_VERSION ".</p></main></body></html>\n";
+         html_escape(folder_name(data.dir)) + "</title><style>" + kReportStyle + "</style></head><body><main>\n" +
+         body + "<p class=\"note\">Made by plural " PLURAL_VERSION ".</p></main></body></html>\n";
 }
 
 }  // namespace
 
 Report write_report(const std::filesystem::path& dir, const std::filesystem::path& page) {
-  const ReportData data = load_report_data(dir);
   Report report;
   report.page = page.empty() ? dir / "report.html" : page;
-  report.table = text_table(data.evals);
-  write_file_atomic(report.page, page_text(data));
+  std::string text;
+  try {
+    const ReportData data = load_report_data(dir);
+    report.table = text_table(data.evals);
+    text = page_text(data);
+  } catch (const json::exception& error) {
+    throw InputError(
+        fmt::format("{}: a file there is JSON, but not as plural writes it ({}); run `plural eval` or `plural train` "
+                    "again",
+                    dir.string(), error.what()));
+  }
+  write_file_atomic(report.page, text);
   return report;
 }
 
