@@ -215,10 +215,18 @@ class ModelTest(CommandTest):
         self.assertNotEqual(lines(done.stdout)[0]["logprobs"], lines(plain.stdout)[0]["logprobs"])
 
     def test_a_format_of_one_answer_is_not_asked_for_more(self):
+        data = write_lines(self.dir / "data.jsonl", EXAMPLES)
+        self.check(plural("eval", "--model", "absent", "--data", data, "--format", "ta", "--num-answers", "1,3", "--out", self.dir / "out"), 2,
+                   "'ta' holds one answer")  # before a model is loaded
+        self.check(plural("eval", "--model", self.model, "--data", data, "--format", "ta", "--max-new-tokens", 4, "--out", self.dir / "out"), 0)
+        self.assertEqual(json.loads((self.dir / "out" / "metrics.json").read_text())["num_answers"], 1)
         for command in (["generate", "--model", self.model], ["score"]):
             done = plural(*command, "--format", "ta", "--num-answers", 3, stdin="")
             self.check(done, 2, "num_answers", "'ta' holds one answer, 3 were asked for")
             self.check(plural(*command, "--format", "ta", "--num-answers", 1, stdin=""), 0)
+
+    def test_raw_prompts_take_no_instruction(self):
+        self.check(plural("generate", "--model", self.model, "--raw", "--num-answers", 3, stdin='{"prompt": "x"}'), 2, "--raw")
 
     def test_init_depends_on_the_seed_only(self):
         source = self.dir / "source"
@@ -366,13 +374,14 @@ class MetricsTest(CommandTest):
 
     def test_bad_lines(self):
         bad = ['{"confidence": 1.5, "correct": 1}', '{"confidence": 0.5, "correct": "yes"}', '{"confidence": [0.5, 1], "correct": [1]}',
-               '{"confidence": 0.5, "correct": 1, "class": 3}', '{"confidence": 0.5, "correct": 1, "probability": [0.5]}']
+               '{"confidence": 0.5, "correct": 1, "class": 3}', '{"confidence": 0.5, "correct": 1, "probability": [0.5]}',
+               '{"confidence": [0.5, 0.5], "correct": [1, 0], "probability": [0.9, 0.2]}']
         done = plural("metrics", stdin="\n".join(bad) + '\n{"confidence": 1, "correct": 1}\n')
         self.check(done, 2)
         out = lines(done.stdout)
         self.assertEqual([list(o)[0] for o in out], ["error"] * len(bad) + ["count"])
         self.assertEqual(out[-1]["count"], 1)
-        for line, field in zip(out, ("confidence", "correct", "equal length", "class", "probability")):
+        for line, field in zip(out, ("confidence", "correct", "equal length", "class", "probability", "at most 1, found 1.1")):
             self.assertIn(field, line["error"])
 
     def test_nothing_in(self):
