@@ -265,7 +265,10 @@ std::vector<SampledSet> read_sets(std::span<const Example> examples, const Answe
     set.k = k;
     set.completions = stored_completions(example, k);
     set.tokens = stored_tokens(example);
-    parse(format, extra_field(example, "completion").is_null(), &set);
+    const bool one_each = extra_field(example, "completion").is_null();
+    if (!one_each && format.single() && k != 1)
+      refuse(example, fmt::format("format '{}' holds one answer, {} were asked for", format.name(), k));
+    parse(format, one_each, &set);
     sets.push_back(std::move(set));
   }
   return sets;

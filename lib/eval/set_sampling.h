@@ -95,7 +95,8 @@ std::vector<int64_t> stored_num_answers(std::span<const Example> examples, int64
 /// Sets that lie in the data: an example is one of a prompt's sets, and examples with one id are sets of one prompt
 /// (one without an id is a prompt of its own). Its field "completion" holds the text (or "completions" K texts of one
 /// answer each), "tokens" what they cost. Examples whose field "num_answers" is a number other than `k` are left out. A
-/// missing or misshapen field throws InputError naming the example; so do sets that hold forced blocks.
+/// missing or misshapen field throws InputError naming the example; so do sets that hold forced blocks, and K > 1 in
+/// one completion of a format for one answer.
 std::vector<SampledSet> read_sets(std::span<const Example> examples, const AnswerFormat& format, int64_t k);
 
 /// Replaces the stated confidences. Answers without known log-probs get none; a set read from a file throws InputError.

@@ -335,6 +335,9 @@ TEST_CASE("existing completions: lines with one id are sets of one prompt") {
     const std::vector<Example> bad = {line("x", std::string("\"completion\": \"a\", \"num_answers\": ") + k)};
     CHECK_THROWS_WITH(stored_num_answers(bad, 10), Catch::Contains("example 'x'") && Catch::Contains("from 1 to 10"));
   }
+  const std::vector<Example> single = {line("x", R"("completion": "<answer>owl</answer>")")};
+  CHECK_THROWS_WITH(read_sets(single, *make_answer_format("ta"), 2), Catch::Contains("'ta' holds one answer"));
+  CHECK(read_sets(single, *make_answer_format("ta"), 1).size() == 1);
   auto copy = sets;
   CHECK_THROWS_WITH(set_confidences(copy, ConfidenceSource::kProbability), Catch::Contains("give a model"));
 }
