@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -201,10 +202,13 @@ class StoredSource final : public SetSource {
 };
 
 void print_line(const std::string& title, const eval::Evaluation& evaluation) {
-  const auto value = [&](const char* name) { return evaluation.metrics.at(name); };
-  fmt::print(stderr, "{}K {}: format {:.3f}  coverage {:.3f}  unique {:.3f}  Brier {:.3f}  ECE {:.3f}\n",
-             title.empty() ? "" : title + "  ", evaluation.num_answers, value("format_rate"), value("coverage"),
-             value("unique"), value("brier"), value("ece"));
+  const auto value = [&](const char* name) {
+    const double measured = evaluation.metrics.at(name);
+    return std::isfinite(measured) ? fmt::format("{:.3f}", measured) : "-";
+  };
+  fmt::print(stderr, "{}K {}: format {}  coverage {}  unique {}  Brier {}  ECE {}\n", title.empty() ? "" : title + "  ",
+             evaluation.num_answers, value("format_rate"), value("coverage"), value("unique"), value("brier"),
+             value("ece"));
 }
 
 /// All ways on one data file.

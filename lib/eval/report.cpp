@@ -7,6 +7,7 @@
 
 #include "lib/core/format.h"
 #include "lib/eval/report_data.h"
+#include "lib/eval/report_samples.h"
 #include "lib/eval/report_style.h"
 #include "lib/eval/svg_chart.h"
 #include "plural/checkpoint.h"
@@ -43,14 +44,11 @@ std::string cell_text(const Column& column, double value) {
   return fmt::format("{:.3f}", value);
 }
 
-/// The evaluations on one data set.
-using Group = std::vector<const EvalData*>;
-
-std::vector<Group> by_data(const std::vector<EvalData>& evals) {
-  std::vector<Group> groups;
+std::vector<EvalGroup> by_data(const std::vector<EvalData>& evals) {
+  std::vector<EvalGroup> groups;
   for (const EvalData& eval : evals) {
     const auto same = std::find_if(groups.begin(), groups.end(),
-                                   [&](const Group& group) { return group.front()->data() == eval.data(); });
+                                   [&](const EvalGroup& group) { return group.front()->data() == eval.data(); });
     if (same == groups.end())
       groups.push_back({&eval});
     else
@@ -61,7 +59,7 @@ std::vector<Group> by_data(const std::vector<EvalData>& evals) {
 
 std::string text_table(const std::vector<EvalData>& evals) {
   if (evals.empty()) return "";
-  const std::vector<Group> groups = by_data(evals);
+  const std::vector<EvalGroup> groups = by_data(evals);
   const auto label = [&](const EvalData& eval) {
     return groups.size() > 1 ? fmt::format("{} ({})", eval.title, eval.data_name()) : eval.title;
   };
@@ -71,7 +69,7 @@ std::string text_table(const std::vector<EvalData>& evals) {
   for (const Column& column : kColumns)
     out += fmt::format("  {:>{}}", column.narrow, std::max<size_t>(8, std::string_view(column.narrow).size()));
   out += "\n";
-  for (const Group& group : groups)
+  for (const EvalGroup& group : groups)
     for (const EvalData* eval : group) {
       out += fmt::format("{:<{}}  {:>2}", label(*eval), width, eval->info.value("num_answers", 0));
       for (const Column& column : kColumns) {
@@ -90,7 +88,7 @@ std::string interval_text(const EvalData& eval, const Column& column) {
   return fmt::format("<small>{} to {}</small>", cell_text(column, low), cell_text(column, high));
 }
 
-std::string html_table(const Group& evals) {
+std::string html_table(const EvalGroup& evals) {
   std::string out = "<div class=\"scroll\"><table><thead><tr><th>model</th><th>K</th>";
   for (const Column& column : kColumns) out += fmt::format("<th>{}</th>", column.title);
   out += "</tr></thead><tbody>\n";
@@ -113,7 +111,7 @@ std::string html_table(const Group& evals) {
 }
 
 /// Every metric of every evaluation, with its interval.
-std::string all_measures(const Group& evals) {
+std::string all_measures(const EvalGroup& evals) {
   std::set<std::string> names;
   for (const EvalData* eval : evals)
     if (const auto it = eval->info.find("metrics"); it != eval->info.end() && it->is_object())
@@ -132,15 +130,8 @@ std::string all_measures(const Group& evals) {
   return out + "</tbody></table></div></details>\n";
 }
 
-/// The stages of the model itself, without baselines.
-Group plain_evals(const Group& evals) {
-  Group out;
-  std::copy_if(evals.begin(), evals.end(), std::back_inserter(out), [](const EvalData* eval) { return eval->plain(); });
-  return out;
-}
-
-std::string tiles(const Group& evals) {
-  const Group sets = plain_evals(evals);
+std::string tiles(const EvalGroup& evals) {
+  const EvalGroup sets = plain_evals(evals);
   if (sets.size() < 2) return "";
   // What RL changed: the last two stages that could state answers at all.
   const EvalData& first = *sets[sets.size() - 2];
@@ -158,7 +149,7 @@ std::string tiles(const Group& evals) {
 
 constexpr int kColors = 6;
 
-std::string reliability(const Group& evals) {
+std::string reliability(const EvalGroup& evals) {
   std::string out, without;
   for (size_t i = 0; i < evals.size(); ++i) {
     const auto bins = evals[i]->bins();
@@ -191,7 +182,7 @@ Series series_for(const EvalData& eval, size_t index) {
 
 /// A line of each evaluation that has at least `fewest` points.
 template <class PointsOf>
-std::vector<Series> series_of(const Group& evals, const PointsOf& points_of, size_t fewest = 1) {
+std::vector<Series> series_of(const EvalGroup& evals, const PointsOf& points_of, size_t fewest = 1) {
   std::vector<Series> lines;
   for (size_t i = 0; i < evals.size(); ++i) {
     Series line = series_for(*evals[i], i);
@@ -202,7 +193,7 @@ std::vector<Series> series_of(const Group& evals, const PointsOf& points_of, siz
 }
 
 /// What sampling on brings: against the number of answers and against what they cost.
-std::string coverage_curves(const Group& evals) {
+std::string coverage_curves(const EvalGroup& evals) {
   const auto curve = [](const char* x, const char* y) {
     return [=](const EvalData& eval) { return eval.curve(x, y); };
   };
@@ -228,7 +219,7 @@ std::string coverage_curves(const Group& evals) {
   return out + line_chart(series_of(evals, curve("answers", "recall")), options) + "</div>\n";
 }
 
-std::string coverage_by_k(const Group& evals) {
+std::string coverage_by_k(const EvalGroup& evals) {
   const auto asked = [](const char* key) { return [=](const EvalData& eval) { return eval.by_num_answers(key); }; };
   if (series_of(evals, asked("coverage"), 2).empty()) return "";
   ChartOptions options;
@@ -242,7 +233,7 @@ std::string coverage_by_k(const Group& evals) {
 }
 
 /// A line of each evaluation through its metrics "name1", "name2" ..., with their intervals.
-std::vector<Series> series_by_rank(const Group& evals, const std::string& name) {
+std::vector<Series> series_by_rank(const EvalGroup& evals, const std::string& name) {
   std::vector<Series> lines;
   for (size_t i = 0; i < evals.size(); ++i) {
     lines.push_back(series_for(*evals[i], i));
@@ -255,7 +246,7 @@ std::vector<Series> series_by_rank(const Group& evals, const std::string& name) 
   return lines;
 }
 
-std::string ranks(const Group& evals) {
+std::string ranks(const EvalGroup& evals) {
   ChartOptions options;
   options.x_label = "rank by confidence";
   options.y_min = 0;
@@ -327,175 +318,6 @@ std::string curves(const std::map<std::string, Points>& all) {
   return "<h2>Training curves</h2><div class=\"grid2\">" + out + "</div>" + held_out + "\n";
 }
 
-/// A stretch of a completion to be marked.
-struct Mark {
-  size_t begin, end;
-  const char* css;
-  std::string title;
-};
-
-void add_mark(const json& answer, const char* begin_key, const char* end_key, size_t size, const char* css,
-              const std::string& title, std::vector<Mark>* marks) {
-  const int64_t begin = answer.value(begin_key, 0), end = answer.value(end_key, 0);
-  if (begin >= 0 && begin < end && end <= static_cast<int64_t>(size))
-    marks->push_back({static_cast<size_t>(begin), static_cast<size_t>(end), css, title});
-}
-
-/// The answer block, and its confidence block.
-void mark_answer(const json& answer, size_t size, std::vector<Mark>* marks) {
-  const bool correct = answer.value("correct", false), again = answer.value("duplicate", false);
-  add_mark(answer, "begin", "end", size,
-           again     ? "again"
-           : correct ? "hit"
-                     : "miss",
-           again     ? "said before"
-           : correct ? "correct"
-                     : "not among the accepted answers",
-           marks);
-  const json confidence = answer.value("confidence", json());
-  add_mark(answer, "confidence_begin", "confidence_end", size, "stated",
-           confidence.is_number() ? fmt::format("confidence {:.3g}", confidence.get<double>()) : "no number", marks);
-}
-
-/// A text with its marks; long stretches without any are cut.
-std::string highlighted(const std::string& text, std::vector<Mark> marks) {
-  std::sort(marks.begin(), marks.end(), [](const Mark& a, const Mark& b) { return a.begin < b.begin; });
-  constexpr size_t kLongest = 900;
-  std::string out;
-  size_t at = 0;
-  const auto plain = [&](size_t end) {
-    std::string_view part = std::string_view(text).substr(at, end - at);
-    if (part.size() <= kLongest) return html_escape(part);
-    size_t cut = kLongest;
-    while (cut > 0 && (part[cut] & 0xC0) == 0x80) --cut;  // not inside a character
-    return html_escape(part.substr(0, cut)) + " … ";
-  };
-  for (const Mark& mark : marks) {
-    if (mark.begin < at) continue;
-    out += plain(mark.begin);
-    out += fmt::format("<mark class=\"{}\" title=\"{}\">{}</mark>", mark.css, mark.title,
-                       html_escape(std::string_view(text).substr(mark.begin, mark.end - mark.begin)));
-    at = mark.end;
-  }
-  return out + plain(text.size());
-}
-
-/// The completion (or the completions of one answer each) with answers and confidences marked.
-std::string highlighted(const json& row) {
-  const json answers = row.value("answers", json::array());
-  std::vector<Mark> marks;
-  if (row.contains("completion")) {
-    const std::string text = row.value("completion", "");
-    for (const json& answer : answers) mark_answer(answer, text.size(), &marks);
-    return highlighted(text, marks);
-  }
-  std::string out;
-  const json completions = row.value("completions", json::array());
-  for (size_t i = 0; i < completions.size(); ++i) {
-    const std::string text = completions[i].is_string() ? completions[i].get<std::string>() : "";
-    marks.clear();
-    if (i < answers.size()) mark_answer(answers[i], text.size(), &marks);
-    out += (i > 0 ? "\n" : "") + highlighted(text, marks);
-  }
-  return out;
-}
-
-std::string gold_line(const json& row) {
-  std::string out;
-  int shown = 0;
-  const json gold = row.value("gold", json::array());
-  for (const json& answer : gold) {
-    const json text = answer.is_object() ? answer.value("answer", json()) : answer;
-    if (!text.is_string()) continue;
-    if (++shown > 16) break;
-    out += (out.empty() ? "" : ", ") + html_escape(text.get<std::string>());
-  }
-  if (gold.size() > 16) out += fmt::format(" and {} more", gold.size() - 16);
-  return out.empty() ? "" : "<details><summary>accepted answers</summary><p class=\"note\">" + out + "</p></details>";
-}
-
-std::string completion_block(const std::string& who, const json& row) {
-  return fmt::format("<p class=\"who\">{}</p><pre class=\"completion\">{}</pre>", html_escape(who), highlighted(row));
-}
-
-constexpr char kMarkHelp
-    [] = "<p class=\"soft\"><mark class=\"hit\">correct</mark> <mark class=\"again\">said before</mark> "
-         "<mark class=\"miss\">not among the accepted answers</mark> <mark class=\"stated\">confidence</mark></p>";
-
-/// Distinct correct answers / K, less the mean of (confidence - correct)^2 over the answers; what is no confidence in
-/// [0, 1] counts as 0.
-double sample_quality(const json& row) {
-  double hits = 0, brier = 0, written = 0;
-  const json answers = row.value("answers", json::array());
-  for (const json& answer : answers) {
-    if (answer.value("begin", 0) >= answer.value("end", 0)) continue;  // a number that was left out
-    const bool correct = answer.value("correct", false);
-    hits += correct && !answer.value("duplicate", false);
-    const json stated = answer.value("confidence", json());
-    const double q = stated.is_number() ? stated.get<double>() : 0;
-    const double gap = (q >= 0 && q <= 1 ? q : 0) - correct;
-    brier += gap * gap;
-    ++written;
-  }
-  return hits / std::max(1.0, row.value("num_answers", 1.0)) - (written > 0 ? brier / written : 0);
-}
-
-std::map<std::string, const json*> rows_by_id(const EvalData& eval) {
-  std::map<std::string, const json*> rows;
-  for (const json& row : eval.samples) rows.emplace(row.value("id", ""), &row);
-  return rows;
-}
-
-/// The same prompts under every evaluation, side by side: the best, the worst and some others of the last stage.
-std::string eval_samples(const Group& evals) {
-  const Group plain = plain_evals(evals);
-  const EvalData& judged = plain.empty() ? *evals.back() : *plain.back();
-  std::vector<std::map<std::string, const json*>> rows;
-  for (const EvalData* eval : evals) rows.push_back(rows_by_id(*eval));
-  std::vector<const json*> ranked;
-  for (const auto& [id, row] : rows_by_id(judged)) ranked.push_back(row);
-  std::stable_sort(ranked.begin(), ranked.end(),
-                   [](const json* a, const json* b) { return sample_quality(*a) > sample_quality(*b); });
-  constexpr size_t kEach = 3;
-  const auto block = [&](const json& row) {
-    std::string out = "<div class=\"sample\"><h3>" + html_escape(row.value("prompt", "")) + "</h3>";
-    for (size_t e = 0; e < evals.size(); ++e) {
-      const auto it = rows[e].find(row.value("id", ""));
-      if (it != rows[e].end()) out += completion_block(evals[e]->title, *it->second);
-    }
-    return out + gold_line(row) + "</div>\n";
-  };
-  const size_t best = std::min(kEach, ranked.size()), worst = std::min(kEach, ranked.size() - best);
-  std::string out;
-  if (best > 0) out += "<h3>Best</h3>";
-  for (size_t i = 0; i < best; ++i) out += block(*ranked[i]);
-  if (worst > 0) out += "<h3>Worst</h3>";
-  for (size_t i = 0; i < worst; ++i) out += block(*ranked[ranked.size() - 1 - i]);
-  const size_t between = ranked.size() - best - worst, shown = std::min(kEach, between);
-  if (shown > 0) out += "<h3>Between</h3>";
-  for (size_t i = 0; i < shown; ++i) out += block(*ranked[best + (2 * i + 1) * between / (2 * shown)]);
-  return out.empty()
-             ? ""
-             : "<h2>Sample completions</h2><p class=\"soft\">Best and worst by distinct correct answers / K less "
-               "the set's Brier score, of “" +
-                   html_escape(judged.title) + "”.</p>" + std::string(kMarkHelp) + out;
-}
-
-std::string training_samples(const ReportData& data) {
-  std::string out;
-  std::set<std::string> seen;
-  for (const json& row : data.last_samples) {
-    if (seen.size() >= 6) break;
-    if (!seen.insert(row.value("id", "")).second) continue;
-    out += "<div class=\"sample\"><h3>" + html_escape(row.value("prompt", "")) + "</h3>";
-    const json total = row.value("total", json());
-    out += completion_block(total.is_number() ? fmt::format("reward {:.3f}", total.get<double>()) : "", row) +
-           gold_line(row) + "</div>\n";
-  }
-  if (out.empty()) return "";
-  return fmt::format("<h2>Sample completions of step {}</h2>", data.last_sample_step) + kMarkHelp + out;
-}
-
 std::string heading(const ReportData& data) {
   std::string out = fmt::format("<h1>{}</h1><p class=\"soft\">", html_escape(folder_name(data.dir)));
   if (data.manifest.is_object()) {
@@ -518,7 +340,7 @@ std::string heading(const ReportData& data) {
 }
 
 /// Everything about the evaluations on one data set.
-std::string evaluation_sections(const Group& evals, bool several) {
+std::string evaluation_sections(const EvalGroup& evals, bool several) {
   const json& info = evals.back()->info;
   std::string body = several ? "<h2 class=\"data\">Data: " + html_escape(evals.front()->data_name()) + "</h2>" : "";
   body += tiles(evals) + "<h2>Evaluations</h2>" + html_table(evals);
@@ -530,12 +352,12 @@ std::string evaluation_sections(const Group& evals, bool several) {
 }
 
 std::string page_text(const ReportData& data) {
-  const std::vector<Group> groups = by_data(data.evals);
+  const std::vector<EvalGroup> groups = by_data(data.evals);
   std::string body = heading(data);
-  for (const Group& group : groups) body += evaluation_sections(group, groups.size() > 1);
+  for (const EvalGroup& group : groups) body += evaluation_sections(group, groups.size() > 1);
   body += curves(data.curves);
   if (!data.last_samples.empty()) body += training_samples(data);
-  for (const Group& group : groups) body += eval_samples(group);
+  for (const EvalGroup& group : groups) body += eval_samples(group);
   if (!data.config.empty()) {
     body += "<h2>Settings</h2><details><summary>config.yaml</summary><pre class=\"completion\">" +
             html_escape(data.config) + "</pre></details>";

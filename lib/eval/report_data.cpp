@@ -176,6 +176,12 @@ Points EvalData::curve(const std::string& x, const std::string& y) const {
   return points;
 }
 
+EvalGroup plain_evals(const EvalGroup& evals) {
+  EvalGroup out;
+  std::copy_if(evals.begin(), evals.end(), std::back_inserter(out), [](const EvalData* eval) { return eval->plain(); });
+  return out;
+}
+
 std::string folder_name(const fs::path& dir) {
   const fs::path whole = fs::absolute(dir).lexically_normal();
   return (whole.has_filename() ? whole : whole.parent_path()).filename().string();

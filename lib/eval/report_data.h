@@ -34,6 +34,11 @@ struct EvalData {
   Points curve(const std::string& x, const std::string& y) const;
 };
 
+/// Evaluations on one data set.
+using EvalGroup = std::vector<const EvalData*>;
+/// The stages of the model itself among them, without baselines.
+EvalGroup plain_evals(const EvalGroup& evals);
+
 struct ReportData {
   std::filesystem::path dir;
   nlohmann::json manifest;               ///< null when absent
