@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // plural config: every key of a training configuration, or a check of a file.
 #include <algorithm>
+#include <filesystem>
 #include <memory>
 #include <string>
 
@@ -11,6 +12,7 @@
 #include "lib/core/format.h"
 #include "plural/advantage.h"
 #include "plural/embedder.h"
+#include "plural/error.h"
 #include "plural/reward.h"
 #include "plural/run_config.h"
 
@@ -70,17 +72,20 @@ std::string commented_defaults() {
 }
 
 int config(const ConfigArgs& args) {
-  LineWriter out(args.out);
+  std::string text;
   if (!args.check.empty()) {
+    if (std::error_code absent; std::filesystem::equivalent(args.check, args.out, absent))
+      throw InputError(fmt::format("--out {}: is the file that is checked; choose another", args.out));
     const RunConfig config = load_checked_config(args.check, args.overrides);
     for (const std::string& warning : config_warnings(config))
       fmt::print(stderr, "{}: warning: {}\n", args.check, warning);
-    out.write(fmt::format("{}: good (task {}, {} steps)", args.check, config.task, config.steps));
+    text = fmt::format("{}: good (task {}, {} steps)", args.check, config.task, config.steps);
   } else {
-    std::string text = args.defaults ? commented_defaults() : key_list();
+    text = args.defaults ? commented_defaults() : key_list();
     while (!text.empty() && text.back() == '\n') text.pop_back();
-    out.write(text);
   }
+  LineWriter out(args.out);  // opening it empties the file: only when there is something to write
+  out.write(text);
   out.close();
   return 0;
 }

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -19,6 +20,7 @@
 #include "lib/core/format.h"
 #include "lib/eval/evaluator.h"
 #include "lib/eval/report.h"
+#include "lib/train/prompts.h"
 #include "plural/checkpoint.h"
 #include "plural/error.h"
 
@@ -33,15 +35,16 @@ struct EvalArgs {
   std::vector<std::string> data, baselines, stop;
   std::vector<int64_t> num_answers;
   bool force_answers = false, force_confidences = false;
-  std::optional<int64_t> samples;
-  int64_t limit = 0, bootstrap = 1000;
+  std::optional<int64_t> samples, limit;
+  int64_t bootstrap = 1000;
   uint64_t seed = 1;
 };
 
 /// Everything that the command line and the configuration say together.
 struct Settings {
   std::vector<std::string> data;
-  std::vector<int64_t> ks;
+  int64_t limit = 0;        ///< examples of each data set; 0 = all
+  std::vector<int64_t> ks;  ///< the main one first; empty = as the data says
   std::string format;
   PartSpec matcher;
   eval::AskOptions ask;
@@ -55,10 +58,13 @@ Settings settings(const EvalArgs& args) {
   Settings s;
   s.data = args.data.empty() ? evaluation.data : args.data;
   if (s.data.empty()) throw InputError("--data: expected a data set, or a --config with evaluation.data");
-  s.ks = args.num_answers;
-  if (s.ks.empty() && (has_file || !args.model.model.empty()))
-    s.ks = {evaluation.num_answers > 0 ? evaluation.num_answers : config.num_answers.front()};
+  s.limit = args.limit.value_or(evaluation.limit);
   s.format = args.format.empty() ? config.format : args.format;
+  s.ks = args.num_answers;
+  if (s.ks.empty() && (has_file || !args.model.model.empty())) {
+    const int64_t k = evaluation.num_answers > 0 ? evaluation.num_answers : config.num_answers.front();
+    s.ks = {make_answer_format(s.format)->single() && args.mode == "set" ? 1 : k};
+  }
   s.matcher = args.matcher.empty() ? config.matcher : PartSpec{args.matcher, {}};
   s.ask.samples_per_prompt = args.samples.value_or(evaluation.samples_per_prompt);
   s.ask.force_answers = args.force_answers;
@@ -100,11 +106,29 @@ std::vector<Way> ways_of(const EvalArgs& args) {
   return ways;
 }
 
+/// Examples without an id get their number, which finds them again in samples.jsonl and under the baselines.
 std::vector<Example> load_examples(const std::string& file, int64_t limit) {
   std::vector<Example> examples = load_dataset(file);
-  if (examples.empty()) throw InputError(fmt::format("--data {}: holds no examples", file));
   if (limit > 0 && limit < static_cast<int64_t>(examples.size())) examples.resize(static_cast<size_t>(limit));
+  for (size_t i = 0; i < examples.size(); ++i)
+    if (examples[i].id.empty()) examples[i].id = fmt::format("#{}", i + 1);
   return examples;
+}
+
+std::string format_of(const Way& way, const Settings& settings) {
+  return way.verbalised ? "verbalised" : settings.format;
+}
+
+/// What can be refused before anything is loaded or asked.
+void check_settings(const Settings& settings, const std::vector<Way>& ways, bool with_model) {
+  make_matcher(settings.matcher.name, settings.matcher.options);
+  for (const Way& way : ways) {
+    const auto format = make_answer_format(format_of(way, settings));
+    if (with_model && way.mode == eval::AskMode::kSet) check_num_answers(*format, settings.ks);
+  }
+  for (auto k = settings.ks.begin(); k != settings.ks.end(); ++k)
+    if (std::find(settings.ks.begin(), k, *k) != k)
+      throw InputError(fmt::format("--num-answers: {} is given twice; its sets would count twice", *k));
 }
 
 /// Prompts must fit before hours of work start.
@@ -147,7 +171,7 @@ class SampledSource final : public SetSource {
           fmt::print(stderr, "\r\x1b[Keval ({})  K {}  {}/{} prompts{}", way.name, k, done, all,
                      done == all ? "\n" : "");
         };
-      const auto format = make_answer_format(way.verbalised ? "verbalised" : settings_.format);
+      const auto format = make_answer_format(format_of(way, settings_));
       it->second = eval::sample_sets(parts(*format), options);
     }
     return it->second;
@@ -178,10 +202,13 @@ class StoredSource final : public SetSource {
 };
 
 void print_line(const std::string& title, const eval::Evaluation& evaluation) {
-  const auto value = [&](const char* name) { return evaluation.metrics.at(name); };
-  fmt::print(stderr, "{}K {}: format {:.3f}  coverage {:.3f}  unique {:.3f}  Brier {:.3f}  ECE {:.3f}\n",
-             title.empty() ? "" : title + "  ", evaluation.num_answers, value("format_rate"), value("coverage"),
-             value("unique"), value("brier"), value("ece"));
+  const auto value = [&](const char* name) {
+    const double measured = evaluation.metrics.at(name);
+    return std::isfinite(measured) ? fmt::format("{:.3f}", measured) : "-";
+  };
+  fmt::print(stderr, "{}K {}: format {}  coverage {}  unique {}  Brier {}  ECE {}\n", title.empty() ? "" : title + "  ",
+             evaluation.num_answers, value("format_rate"), value("coverage"), value("unique"), value("brier"),
+             value("ece"));
 }
 
 /// All ways on one data file.
@@ -197,8 +224,7 @@ class DataEvaluation {
   void run(SetSource& source, const Way& way, const std::vector<int64_t>& ks, const std::filesystem::path& out) const {
     std::string title = args_.title;
     if (!way.title.empty()) title += (title.empty() ? "" : ", ") + way.title;
-    const std::string format_name = way.verbalised ? "verbalised" : settings_.format;
-    const auto format = make_answer_format(format_name);
+    const auto format = make_answer_format(format_of(way, settings_));
     BootstrapOptions bootstrap;
     bootstrap.replicates = args_.bootstrap;
     bootstrap.seed = args_.seed;
@@ -209,22 +235,27 @@ class DataEvaluation {
       eval::set_confidences(sets, way.confidence);
       evaluations.push_back(eval::evaluate(sets, k, *format, *matcher_, bootstrap));
       print_line(title, evaluations.back());
-      prompts = std::max(prompts, sets.back().prompt + 1);
-      for (const eval::SampledSet& set : sets) samples = std::max(samples, set.sample + 1);
+      if (const std::string& problem = evaluations.back().match_problem; !problem.empty())
+        fmt::print(stderr, "plural: warning: some answers could not be judged and count as wrong: {}\n", problem);
+      for (const eval::SampledSet& set : sets) {
+        prompts = std::max(prompts, set.prompt + 1);
+        samples = std::max(samples, set.sample + 1);
+      }
     }
+    const bool stored = args_.model.model.empty();
     eval::write_evaluation(out, evaluations,
                            {.title = title,
-                            .mode = args_.model.model.empty() ? "stored" : std::string(to_string(way.mode)),
+                            .mode = stored ? "stored" : std::string(to_string(way.mode)),
                             .confidence = std::string(to_string(way.confidence)),
                             .model = args_.model.model,
                             .data = file_,
                             .data_name = name_,
-                            .format = format_name,
+                            .format = format->name(),
                             .matcher = settings_.matcher.name,
                             .seed = args_.seed,
                             .prompts = prompts,
                             .samples_per_prompt = samples,
-                            .sampling = settings_.ask.sampling});
+                            .sampling = stored ? std::nullopt : std::optional(settings_.ask.sampling)});
   }
 
  private:
@@ -234,15 +265,27 @@ class DataEvaluation {
   std::unique_ptr<Matcher> matcher_;
 };
 
-/// The K that the lines of a file name, in order; the default when they name none.
-std::vector<int64_t> stored_ks(std::span<const Example> examples, int64_t otherwise) {
-  std::vector<int64_t> ks;
-  for (const Example& example : examples) {
-    const auto it = example.extra.find("num_answers");
-    const int64_t k = it == example.extra.end() ? 0 : std::atoll(it->second.c_str());
-    if (k >= 1 && std::find(ks.begin(), ks.end(), k) == ks.end()) ks.push_back(k);
+/// The K that are asked for, else those that the lines of a file name, else the default.
+std::vector<int64_t> ks_of(const Settings& settings, std::span<const Example> examples) {
+  if (!settings.ks.empty()) return settings.ks;
+  std::vector<int64_t> ks = eval::stored_num_answers(examples, kMostAnswers);
+  if (ks.empty()) ks = {make_answer_format(settings.format)->single() ? 1 : RunConfig{}.num_answers.front()};
+  return ks;
+}
+
+/// Says which evaluations of other commands the report shows as well: `own` are the folders in OUT/evals of this one.
+void tell_of_others(const std::filesystem::path& out, const std::vector<std::string>& own) {
+  std::vector<std::string> others;
+  std::error_code none;
+  for (const auto& entry : std::filesystem::directory_iterator(out / "evals", none)) {
+    const std::string name = entry.path().filename().string();
+    if (std::filesystem::exists(entry.path() / "metrics.json") && std::find(own.begin(), own.end(), name) == own.end())
+      others.push_back(name);
   }
-  return ks.empty() ? std::vector<int64_t>{otherwise} : ks;
+  std::sort(others.begin(), others.end());
+  if (!others.empty())
+    fmt::print(stderr, "plural: note: {} holds evaluations of an earlier command, which the report shows too: {}\n",
+               (out / "evals").string(), fmt::join(others, ", "));
 }
 
 void refuse_without_model(const EvalArgs& args) {
@@ -257,12 +300,11 @@ int evaluate(const EvalArgs& args) {
   const bool with_model = !args.model.model.empty();
   if (!with_model) refuse_without_model(args);
   const Settings s = settings(args);
-  make_answer_format(s.format);
-  make_matcher(s.matcher.name, s.matcher.options);
   const std::vector<Way> ways = ways_of(args);
+  check_settings(s, ways, with_model);
   const std::vector<std::string> names = eval::data_set_names(s.data);
   std::vector<std::vector<Example>> examples;
-  for (const std::string& file : s.data) examples.push_back(load_examples(file, args.limit));
+  for (const std::string& file : s.data) examples.push_back(load_examples(file, s.limit));
 
   std::optional<LoadedModel> model;
   std::unique_ptr<RolloutEngine> engine;
@@ -273,21 +315,22 @@ int evaluate(const EvalArgs& args) {
     const int64_t most = *std::max_element(s.ks.begin(), s.ks.end());
     for (size_t d = 0; d < s.data.size(); ++d)
       for (const Way& way : ways)
-        check_lengths(SampledSource(*model, *engine, s, examples[d])
-                          .parts(*make_answer_format(way.verbalised ? "verbalised" : s.format)),
+        check_lengths(SampledSource(*model, *engine, s, examples[d]).parts(*make_answer_format(format_of(way, s))),
                       s.data[d], most);
   }
 
   const std::filesystem::path out = args.out;
-  plural::detail::make_folders(out);  // a folder that cannot be written is found before hours of work, not after
-  std::vector<std::string> order;     // of the folders in OUT/evals
+  // A folder that cannot be written is found before hours of work, not after.
+  plural::detail::make_folders(out);
+  { const plural::detail::AtomicFile never_committed(out / "metrics.json"); }
+  std::vector<std::string> order;  // of the folders in OUT/evals
   for (size_t d = 0; d < s.data.size(); ++d) {
     std::unique_ptr<SetSource> source;
     if (with_model)
       source = std::make_unique<SampledSource>(*model, *engine, s, examples[d]);
     else
       source = std::make_unique<StoredSource>(s.format, examples[d]);
-    const std::vector<int64_t> ks = s.ks.empty() ? stored_ks(examples[d], RunConfig{}.num_answers.front()) : s.ks;
+    const std::vector<int64_t> ks = ks_of(s, examples[d]);
     const DataEvaluation evaluation(args, s, s.data[d], names[d]);
     for (size_t w = 0; w < ways.size(); ++w) {
       if (d == 0 && w == 0) {
@@ -299,6 +342,7 @@ int evaluate(const EvalArgs& args) {
     }
   }
   if (!order.empty()) write_file_atomic(out / "evals" / "order.json", nlohmann::json(order).dump() + "\n");
+  tell_of_others(out, order);
   const eval::Report report = eval::write_report(out);
   fmt::print(stderr, "plural: wrote {}\n", report.page.string());
   return 0;
@@ -354,9 +398,8 @@ void add_eval(CLI::App& app, int* exit_code) {
   command->add_option("--out", args->out, "folder to write")->required();
   add_config_options(*command, &args->config, "format, K, matcher and the section evaluation");
   command->add_option("--title", args->title, "name of this evaluation in reports");
-  command->add_option("--limit", args->limit, "use only the first examples; 0 = all")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
+  command->add_option("--limit", args->limit, "use only the first examples; 0 = all (default 0)")
+      ->check(CLI::NonNegativeNumber);
   add_asking_options(*command, args.get());
   command->add_option("-n,--samples", args->samples, "sets sampled for each prompt (default 1)")
       ->check(CLI::Range(1, 100000));

@@ -106,10 +106,10 @@ void add_generate(CLI::App& app, int* exit_code) {
       "\"finish_reason\"}");
   add_model_options(*command, &args->model);
   add_io_options(*command, &args->io);
-  command
-      ->add_option("--num-answers", args->num_answers,
-                   "ask for this many answers in one completion (adds the format's instruction)")
-      ->check(num_answers_range());
+  auto* num_answers = command
+                          ->add_option("--num-answers", args->num_answers,
+                                       "ask for this many answers in one completion (adds the format's instruction)")
+                          ->check(num_answers_range());
   add_format_option(*command, &args->format);
   add_samples_option(*command, &args->sampling.samples_per_prompt, "completions of each prompt (G)");
   add_sampling_options(*command, &args->drawing);
@@ -117,7 +117,7 @@ void add_generate(CLI::App& app, int* exit_code) {
       ->take_all()
       ->allow_extra_args(false);
   add_seed_option(*command, &args->seed);
-  command->add_flag("--raw", args->raw, "the prompt is plain text: no chat template");
+  command->add_flag("--raw", args->raw, "the prompt is plain text: no chat template")->excludes(num_answers);
   command->add_option("--batch", args->batch, "prompts generated together; changes speed, never the result")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();

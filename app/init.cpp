@@ -35,9 +35,9 @@ void copy_tokenizer(const fs::path& from, const fs::path& to) {
 }
 
 int init(const InitArgs& args) {
-  if (fs::exists(fs::path(args.out) / "model.safetensors")) {
-    throw InputError(fmt::format("--out {}: holds a model already; choose another folder", args.out));
-  }
+  for (const char* name : {"model.safetensors", "model.safetensors.index.json"})
+    if (fs::exists(fs::path(args.out) / name))
+      throw InputError(fmt::format("--out {}: holds a model already; choose another folder", args.out));
   const TransformerConfig config = load_transformer_config(args.config);
   const auto policy = TransformerPolicy::init(config, args.seed, at::kCPU, parse_dtype(args.dtype));
   if (!args.tokenizer.empty()) check_tokenizer_fits(Tokenizer::load(args.tokenizer), *policy, args.tokenizer);

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The `plural` command. Exit codes: 0 success, 2 bad usage or bad input, 130 stopped by Ctrl-C, 1
-// anything else.
+// The `plural` command. Exit codes: 0 success, 2 bad usage or bad input, 130 stopped by Ctrl-C, 1 anything else.
 #include <c10/util/Exception.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
+#include <iostream>
 #include <string>
 
 #include "app/commands.h"
@@ -43,11 +44,12 @@ int run(int argc, char** argv) {
   add_config(app, &exit_code);
   try {
     app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
+  } catch (const CLI::ParseError& error) {  // a request for help is one too
+    exit_code = app.exit(error) == 0 ? 0 : 2;
   }
-  // Help, tables and reports go to standard output by printf: a full disk shows only here.
-  if (std::fflush(stdout) != 0) throw SystemError("standard output: cannot write (is the disk full?)");
+  // Help (by std::cout), tables and reports (by printf) go to standard output: a full disk shows only here.
+  if (!std::cout.flush() || std::fflush(stdout) != 0)
+    throw SystemError("standard output: cannot write (is the disk full?)");
   return exit_code;
 }
 
@@ -70,6 +72,8 @@ int main(int argc, char** argv) {
                     error.what_without_backtrace()));
   } catch (const c10::Error& error) {
     complain(fmt::format("LibTorch: {}", error.what_without_backtrace()));
+  } catch (const std::filesystem::filesystem_error& error) {  // a folder that may not be read, mostly
+    complain(error.what());
   } catch (const std::bad_alloc&) {
     complain(
         "out of memory; use smaller batches (max_batch_tokens, prompts_per_step) or a smaller "

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <map>
 #include <memory>
+#include <numeric>
 
 #include "app/commands.h"
 #include "app/line_io.h"
@@ -63,9 +64,16 @@ Row read_row(const Json& object) {
   for (const Json& value : values_of(object, "correct")) row.points.correct.push_back(correct_of(value));
   if (object.contains("class"))
     for (const Json& value : values_of(object, "class")) row.classes.push_back(class_of(value));
-  if (object.contains("probability"))
+  if (object.contains("probability")) {
     for (const Json& value : values_of(object, "probability"))
       row.probability.push_back(probability_of("probability", value));
+    const double sum = std::accumulate(row.probability.begin(), row.probability.end(), 0.0);
+    if (sum > 1 + 1e-6)
+      throw InputError(
+          fmt::format("field 'probability': the answers of a set exclude each other, so their probabilities sum to at "
+                      "most 1, found {:.6g}",
+                      sum));
+  }
   return row;
 }
 

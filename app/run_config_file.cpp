@@ -3,8 +3,10 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <memory>
 #include <optional>
 
+#include "lib/core/format.h"
 #include "plural/advantage.h"
 #include "plural/answers.h"
 #include "plural/error.h"
@@ -31,15 +33,21 @@ std::optional<std::string> environment(std::string_view name) {
 }
 
 void check_names(const RunConfig& config, ConfigReader& reader) {
-  try_build(reader, "format", [&] { make_answer_format(config.format); });
+  std::unique_ptr<AnswerFormat> format;
+  try_build(reader, "format", [&] { format = make_answer_format(config.format); });
   try_build(reader, "matcher", [&] { make_matcher(config.matcher.name, config.matcher.options); });
   if (config.task != "rl") return;
   std::optional<Registry<Reward>> rewards;
   try_build(reader, "plugins", [&] { rewards = rewards_of(config); });
   if (rewards) try_build(reader, "rewards", [&] { build_reward_stack(config.rewards, *rewards); });
+  // That there is no number has been said already.
+  const int64_t most = config.num_answers.empty() ? 1 : std::ranges::max(config.num_answers);
+  if (most > kMaxAnswers) reader.problem("num_answers", fmt::format("expected at most {}, got {}", kMaxAnswers, most));
+  if (format && format->single() && most > 1)
+    reader.problem("num_answers", fmt::format("format '{}' holds one answer: expected 1, got {}", config.format, most));
   try_build(reader, "advantage", [&] {
     const auto advantage = builtin_advantages().make(config.advantage.name, config.advantage.options);
-    advantage->check_sizes(config.samples_per_prompt, std::ranges::max(config.num_answers));
+    advantage->check_sizes(config.samples_per_prompt, most);
     // What is wrong with the objective by itself has been said already.
     if (config.objective.problems().empty()) check_advantage_fits(*make_policy_gradient(config.objective), *advantage);
   });

@@ -62,7 +62,7 @@ std::vector<Json> LineScorer::score(std::span<const Question> questions) const {
     const auto row = static_cast<int64_t>(b);
     Json answers = Json::array(), confidences = Json::array(), correct = Json::array(), parts = Json::object();
     const std::string_view text = question.completion;
-    for (const Json& answer : eval::answers_record({&text, 1}, set, question.example, *matcher_)) {
+    for (const Json& answer : eval::answers_record({&text, 1}, set, eval::matches_of_row(batch, row), *matcher_)) {
       answers.push_back(answer["text"]);
       confidences.push_back(answer["confidence"]);
       correct.push_back(answer["correct"]);

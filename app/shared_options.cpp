@@ -59,6 +59,6 @@ void add_samples_option(CLI::App& command, int64_t* samples, const std::string& 
   command.add_option("-n,--samples", *samples, help)->check(CLI::Range(1, 100000))->capture_default_str();
 }
 
-CLI::Range num_answers_range() { return CLI::Range(1, 1000); }
+CLI::Range num_answers_range() { return CLI::Range(int64_t{1}, kMostAnswers); }
 
 }  // namespace plural::app

@@ -37,6 +37,8 @@ void add_matcher_option(CLI::App& command, std::string* matcher);
 void add_seed_option(CLI::App& command, uint64_t* seed);
 /// -n, --samples.
 void add_samples_option(CLI::App& command, int64_t* samples, const std::string& help);
+/// The largest K on a command line and in stored completions: rewards and measures compare all answers of a set.
+inline constexpr int64_t kMostAnswers = 1000;
 /// What K may be on a command line.
 CLI::Range num_answers_range();
 

@@ -150,7 +150,7 @@ std::vector<ReliabilityBin> reliability_table(const Forecasts& points, int64_t b
 
 /// A point of the curve of what sampling on brings: means over prompts.
 struct CoveragePoint {
-  int64_t answers = 0;          ///< answers drawn, K a completion
+  int64_t answers = 0;          ///< answers drawn
   double tokens = 0;            ///< spent on them; NaN when not known
   double distinct_correct = 0;  ///< different gold answers among them
   double unique = 0;            ///< different answers among them
@@ -193,21 +193,24 @@ struct SetMetrics {
   double tokens_per_correct = 0;           ///< all completion tokens / all correct answers
   double tokens_per_distinct_correct = 0;  ///< all completion tokens / all hits
   std::vector<double> coverage_at;         ///< [K]: different gold answers hit by the first k answers as written, / k
-  std::vector<double> coverage_by_rank;    ///< [K]: the same for the k most confident answers
-  std::vector<double> pass_at;             ///< [K]: rows with a correct one among the k most confident answers
-  std::vector<double> accuracy_by_rank;    ///< [K]: share correct of the answers of rank 1, 2, ... by confidence
-  std::vector<double> ece_by_slot;         ///< [K]: ECE of the answers numbered 1, 2, ...
+  /// [K]: the same for the k most confident answers; those without a confidence in [0, 1] come last.
+  std::vector<double> coverage_by_rank;
+  std::vector<double> pass_at;           ///< [K]: rows with a correct one among the k most confident answers
+  std::vector<double> accuracy_by_rank;  ///< [K]: share correct of the answers of rank 1, 2, ... by confidence
+  std::vector<double> ece_by_slot;       ///< [K]: ECE of the answers numbered 1, 2, ...
   /// [n]: unbiased pass@k over the n completions of each prompt, one that holds a correct answer being a success; n =
   /// the fewest completions of a prompt.
   std::vector<double> sample_pass_at;
   std::vector<ReliabilityBin> reliability;
-  /// After 1 ... K answers of one completion, then after 2 ... n completions.
+  /// After 1 ... K answers of one completion, then after 2 ... n completions; the latter only where all rows were asked
+  /// for the same K.
   std::vector<CoveragePoint> curve;
 };
 
 /// `answers` may lie on any device. `prompt_of_row`: which rows are completions of one prompt (equal numbers); empty =
 /// every row has a prompt of its own. A row of length 0 makes the token counts unknown. `tokens_at`: [B, K] int64, the
-/// tokens a row had spent when its k-th answer was written; undefined = only whole rows are counted.
+/// tokens a row had spent when its k-th answer was written; undefined = not known. Rows may be asked for different K:
+/// measures at k are over the rows that were asked for at least k answers.
 SetMetrics evaluate_sets(const AnswerBatch& answers, std::span<const int64_t> prompt_of_row = {},
                          const Tensor& tokens_at = {});
 /// Bootstrap intervals of to_metric_map(evaluate_sets(answers, prompt_of_row)); prompts are resampled, each with all
@@ -215,12 +218,10 @@ SetMetrics evaluate_sets(const AnswerBatch& answers, std::span<const int64_t> pr
 std::map<std::string, Interval> set_metric_intervals(const AnswerBatch& answers,
                                                      std::span<const int64_t> prompt_of_row = {},
                                                      const BootstrapOptions& options = {});
-/// The answers with a confidence in [0, 1], row by row.
-std::vector<Forecasts> set_forecasts(const AnswerBatch& answers);
 /// Scalars by name ("coverage", "coverage@2", "pass@1", "accuracy@rank1", ...), undefined ones as NaN.
 std::map<std::string, double> to_metric_map(const SetMetrics& metrics);
-/// The names of to_metric_map for sets of K answers, one completion a prompt.
-std::vector<std::string> set_metric_names(int64_t k);
+/// The names of to_metric_map for sets of K answers and so many completions of each prompt.
+std::vector<std::string> set_metric_names(int64_t k, int64_t samples_per_prompt = 1);
 /// +1 when more of the metric of this name is better, -1 when less is, 0 when neither (counts, "mean_confidence").
 int better_direction(std::string_view metric);
 

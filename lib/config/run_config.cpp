@@ -20,7 +20,6 @@ bool ignores_total(const PartSpec& advantage) {
 }
 
 void validate_rl(const RunConfig& config, ConfigReader& reader) {
-  if (config.num_answers.empty()) reader.problem("num_answers", "expected at least one number");
   if (config.rewards.empty())
     reader.problem("rewards", "task 'rl' needs at least one reward, e.g. rewards: [{name: coverage}]");
   const bool alone = config.advantage.name == "remax" || config.advantage.name == "reinforce_pp";
@@ -57,6 +56,7 @@ void SftConfig::validate(ConfigReader& reader) {
 
 void RunConfig::validate(ConfigReader& reader) {
   if (!is_device(device)) reader.problem("device", fmt::format("expected cpu, cuda or cuda:N, got '{}'", device));
+  if (num_answers.empty()) reader.problem("num_answers", "expected at least one number");  // evaluations ask too
   if (task == "rl") validate_rl(*this, reader);
   if (optimizer.beta1 >= 1) reader.problem("optimizer.beta1", "expected < 1");
   if (optimizer.beta2 >= 1) reader.problem("optimizer.beta2", "expected < 1");

@@ -6,11 +6,11 @@
 #include <algorithm>
 #include <charconv>
 
+#include "lib/core/file_io.h"
 #include "lib/core/format.h"
 #include "lib/eval/evaluation_json.h"
 #include "lib/eval/sample_record.h"
 #include "plural/checkpoint.h"
-#include "plural/error.h"
 
 namespace plural::eval {
 namespace {
@@ -20,7 +20,8 @@ using Json = nlohmann::ordered_json;
 constexpr int64_t kFewestOfAnAnswer = 10;
 constexpr size_t kMostAnswersListed = 20;
 
-/// Sets that were read already. A "completion" is the number of the set; everything else is the real format's.
+/// Sets that were read already. A "completion" is the number of the set; everything else is the real format's. It is
+/// never single(): K completions of one answer each are a set too.
 class ReadFormat final : public AnswerFormat {
  public:
   ReadFormat(const AnswerFormat& format, std::span<const SampledSet> sets) : format_(format), sets_(sets) {}
@@ -62,16 +63,19 @@ Tensor tokens_at(std::span<const SampledSet> sets, int64_t k) {
 }
 
 /// The points of brier and ece, labelled by the answers' normal forms and by the examples' sources.
-void group_points(std::span<const SampledSet> sets, const Matcher& matcher, Evaluation* evaluation) {
+void group_points(std::span<const SampledSet> sets, const AnswerBatch& batch, Evaluation* evaluation) {
   Forecasts points;
   std::vector<std::string> answers, sources;
   bool any_source = false;
-  for (const SampledSet& set : sets) {
+  for (size_t row = 0; row < sets.size(); ++row) {
+    const SampledSet& set = sets[row];
     any_source = any_source || !set.example->source.empty();
-    for (const Answer& answer : set.answers.answers) {
+    const std::vector<int64_t> match = matches_of_row(batch, static_cast<int64_t>(row));
+    for (size_t i = 0; i < match.size(); ++i) {
+      const Answer& answer = set.answers.answers[i];
       if (answer.answer_bytes.empty() || !(answer.confidence >= 0 && answer.confidence <= 1)) continue;
       points.confidence.push_back(answer.confidence);
-      points.correct.push_back(matcher.match(answer, *set.example) >= 0 ? 1.0 : 0.0);
+      points.correct.push_back(match[i] >= 0 ? 1.0 : 0.0);
       answers.push_back(answer.normal);
       sources.push_back(set.example->source);
     }
@@ -84,12 +88,15 @@ void group_points(std::span<const SampledSet> sets, const Matcher& matcher, Eval
   if (any_source) evaluation->by_source = calibration_by_group(points, sources);
 }
 
-std::string sample_lines(std::span<const SampledSet> sets, const Matcher& matcher) {
+std::string sample_lines(std::span<const SampledSet> sets, const AnswerBatch& batch, const Matcher& matcher) {
   std::string lines;
-  for (const SampledSet& set : sets) {
-    Json record = sample_record(*set.example, set.completions, set.answers, matcher);
-    // With aliases and weights, so that the line can be evaluated again.
+  for (size_t row = 0; row < sets.size(); ++row) {
+    const SampledSet& set = sets[row];
+    Json record = sample_record(*set.example, set.completions, set.answers,
+                                matches_of_row(batch, static_cast<int64_t>(row)), matcher);
+    // With aliases, weights and source, so that the line can be evaluated again.
     record["gold"] = Json::parse(to_json_line(*set.example)).value("gold", Json::array());
+    if (!set.example->source.empty()) record["source"] = set.example->source;
     record["tokens"] = set.tokens > 0 ? Json(set.tokens) : Json();
     record["num_answers"] = set.k;
     record["sample"] = set.sample;
@@ -106,6 +113,15 @@ Json to_json(const MetricMap& metrics) {
   return json;
 }
 
+Json to_json(const SamplingOptions& sampling) {
+  return {{"temperature", sampling.temperature},
+          {"top_k", sampling.top_k},
+          {"top_p", sampling.top_p},
+          {"min_p", sampling.min_p},
+          {"stop", sampling.stop},
+          {"max_new_tokens", sampling.max_new_tokens}};
+}
+
 }  // namespace
 
 Evaluation evaluate(std::span<const SampledSet> sets, int64_t k, const AnswerFormat& format, const Matcher& matcher,
@@ -115,7 +131,7 @@ Evaluation evaluate(std::span<const SampledSet> sets, int64_t k, const AnswerFor
   double answers = 0, forced_answers = 0, forced_confidences = 0;
   for (const SampledSet& set : sets) {
     prompts.push_back(set.prompt);
-    answers += static_cast<double>(set.answers.answers.size());
+    for (const Answer& answer : set.answers.answers) answers += !answer.answer_bytes.empty();
     forced_answers += static_cast<double>(set.forced_answers);
     forced_confidences += static_cast<double>(set.forced_confidences);
   }
@@ -125,11 +141,13 @@ Evaluation evaluate(std::span<const SampledSet> sets, int64_t k, const AnswerFor
   evaluation.metrics = to_metric_map(measured);
   evaluation.metrics["forced_answers"] = forced_answers / static_cast<double>(sets.size());
   evaluation.metrics["forced_confidences"] = forced_confidences / answers;
+  for (const auto& [name, value] : batch.match_metrics) evaluation.metrics["match/" + name] = value;
+  evaluation.match_problem = batch.match_problem;
   if (bootstrap.replicates > 0) evaluation.intervals = set_metric_intervals(batch, prompts, bootstrap);
   evaluation.bins = measured.reliability;
   evaluation.curve = measured.curve;
-  group_points(sets, matcher, &evaluation);
-  evaluation.samples = sample_lines(sets, matcher);
+  group_points(sets, batch, &evaluation);
+  evaluation.samples = sample_lines(sets, batch, matcher);
   return evaluation;
 }
 
@@ -153,12 +171,7 @@ void write_evaluation(const std::filesystem::path& dir, const std::vector<Evalua
                      {"format", info.format},
                      {"matcher", info.matcher},
                      {"seed", info.seed},
-                     {"sampling",
-                      {{"temperature", info.sampling.temperature},
-                       {"top_k", info.sampling.top_k},
-                       {"top_p", info.sampling.top_p},
-                       {"min_p", info.sampling.min_p},
-                       {"max_new_tokens", info.sampling.max_new_tokens}}},
+                     {"sampling", info.sampling ? to_json(*info.sampling) : Json()},
                      {"prompts", info.prompts},
                      {"samples_per_prompt", info.samples_per_prompt},
                      {"num_answers", main.num_answers},
@@ -169,9 +182,7 @@ void write_evaluation(const std::filesystem::path& dir, const std::vector<Evalua
                      {"by_answer", to_json("answer", main.by_answer)},
                      {"by_source", to_json("source", main.by_source)},
                      {"by_num_answers", std::move(by_num_answers)}};
-  std::error_code error;
-  std::filesystem::create_directories(dir, error);
-  if (error) throw SystemError(fmt::format("--out {}: cannot be created: {}", dir.string(), error.message()));
+  detail::make_folders(dir);
   write_file_atomic(dir / "samples.jsonl", samples);
   // Last: a folder with metrics.json is a complete evaluation.
   write_file_atomic(dir / "metrics.json", json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -18,8 +19,10 @@ namespace plural::eval {
 
 struct Evaluation {
   int64_t num_answers = 0;
-  /// The names of to_metric_map(SetMetrics), "forced_answers" (a row) and "forced_confidences" (an answer).
+  /// The names of to_metric_map(SetMetrics), "forced_answers" (a row) and "forced_confidences" (an answer); with a
+  /// matcher that asks outside its counts under "match/".
   MetricMap metrics;
+  std::string match_problem;                  ///< why some answers could not be judged (they count as wrong); "" = none
   std::map<std::string, Interval> intervals;  ///< of the metrics, by bootstrap over prompts
   std::vector<ReliabilityBin> bins;
   std::vector<CoveragePoint> curve;
@@ -37,7 +40,7 @@ struct EvaluationInfo {
   std::string title, mode, confidence, model, data, data_name, format, matcher;
   uint64_t seed = 1;
   int64_t prompts = 0, samples_per_prompt = 1;
-  SamplingOptions sampling;
+  std::optional<SamplingOptions> sampling;  ///< none when the completions were there already
 };
 /// Writes metrics.json and samples.jsonl of evaluations of one model with several K, the main one first.
 void write_evaluation(const std::filesystem::path& dir, const std::vector<Evaluation>& evaluations,

@@ -20,12 +20,10 @@ struct Gap {
 
 /// The conversation up to the end of the completion, and the phrase.
 std::vector<TokenId> continued_prompt(const AskParts& parts, const AskOptions& options, const Gap& gap) {
-  std::vector<std::string> excluded;
-  if (options.mode == AskMode::kSequential)
-    for (size_t i = 0; i < gap.piece; ++i)
-      if (const std::string& text = gap.set->answers.answers[i].text; !text.empty()) excluded.push_back(text);
-  const int64_t asked = options.mode == AskMode::kSet ? options.num_answers : 1;
-  std::vector<TokenId> ids = evaluation_prompt(parts, *gap.set->example, asked, excluded);
+  std::vector<TokenId> ids = options.mode == AskMode::kSequential
+                                 ? sequential_prompt(parts, *gap.set, static_cast<int64_t>(gap.piece))
+                                 : evaluation_prompt(parts, *gap.set->example,
+                                                     options.mode == AskMode::kSet ? options.num_answers : 1);
   for (const TokenId id : gap.set->completions[gap.piece].ids)
     if (!parts.tokenizer.is_special(id)) ids.push_back(id);  // the turn must not end before the phrase
   const std::vector<TokenId> phrase = parts.tokenizer.encode(gap.phrase);
@@ -114,7 +112,12 @@ void force_answers(const AskParts& parts, const AskOptions& options, std::span<S
     answer.normal = normal_form(text);
     answer.answer_bytes = append_block(tag("answer", parts, options, gaps[g].answer), text,
                                        &set.completions[gaps[g].piece]);
-    set.log_probs[gaps[g].answer] = continued[g]->log_probs;
+    // Of the text alone, without the space before it and the end after it.
+    const auto begin = static_cast<int64_t>(text.data() - continued[g]->text.data());
+    const Span tokens = token_span(parts.tokenizer, continued[g]->ids,
+                                   {begin, begin + static_cast<int64_t>(text.size())});
+    const auto first = continued[g]->log_probs.begin();
+    set.log_probs[gaps[g].answer].assign(first + tokens.begin, first + tokens.end);
     spend(*continued[g], gaps[g].answer, &set);
     ++set.forced_answers;
   }

@@ -7,10 +7,12 @@
 
 #include "lib/core/format.h"
 #include "lib/eval/report_data.h"
+#include "lib/eval/report_samples.h"
 #include "lib/eval/report_style.h"
 #include "lib/eval/svg_chart.h"
 #include "plural/checkpoint.h"
 #include "plural/error.h"
+#include "plural/evaluation.h"
 #include "plural/version.h"
 
 namespace plural::eval {
@@ -23,17 +25,16 @@ struct Column {
   const char* key;
   const char* title;   ///< of the page
   const char* narrow;  ///< of the text table
-  int better;          ///< +1 more is better, -1 less is better
   enum { kPercent, kNumber, kTokens } kind;
 };
 constexpr Column kColumns[] = {
-    {"format_rate", "format rate", "format", +1, Column::kPercent},
-    {"coverage", "coverage (distinct correct / K)", "coverage", +1, Column::kNumber},
-    {"unique", "unique answers", "unique", +1, Column::kNumber},
-    {"brier", "Brier", "Brier", -1, Column::kNumber},
-    {"ece", "ECE", "ECE", -1, Column::kNumber},
-    {"accuracy", "accuracy", "accuracy", +1, Column::kNumber},
-    {"tokens_per_distinct_correct", "tokens per distinct correct answer", "tokens/correct", -1, Column::kTokens},
+    {"format_rate", "format rate", "format", Column::kPercent},
+    {"coverage", "coverage (distinct correct / K)", "coverage", Column::kNumber},
+    {"unique", "unique answers", "unique", Column::kNumber},
+    {"brier", "Brier", "Brier", Column::kNumber},
+    {"ece", "ECE", "ECE", Column::kNumber},
+    {"accuracy", "accuracy", "accuracy", Column::kNumber},
+    {"tokens_per_distinct_correct", "tokens per distinct correct answer", "tokens/correct", Column::kTokens},
 };
 
 std::string cell_text(const Column& column, double value) {
@@ -43,14 +44,11 @@ std::string cell_text(const Column& column, double value) {
   return fmt::format("{:.3f}", value);
 }
 
-/// The evaluations on one data set.
-using Group = std::vector<const EvalData*>;
-
-std::vector<Group> by_data(const std::vector<EvalData>& evals) {
-  std::vector<Group> groups;
+std::vector<EvalGroup> by_data(const std::vector<EvalData>& evals) {
+  std::vector<EvalGroup> groups;
   for (const EvalData& eval : evals) {
     const auto same = std::find_if(groups.begin(), groups.end(),
-                                   [&](const Group& group) { return group.front()->data() == eval.data(); });
+                                   [&](const EvalGroup& group) { return group.front()->data() == eval.data(); });
     if (same == groups.end())
       groups.push_back({&eval});
     else
@@ -61,7 +59,7 @@ std::vector<Group> by_data(const std::vector<EvalData>& evals) {
 
 std::string text_table(const std::vector<EvalData>& evals) {
   if (evals.empty()) return "";
-  const std::vector<Group> groups = by_data(evals);
+  const std::vector<EvalGroup> groups = by_data(evals);
   const auto label = [&](const EvalData& eval) {
     return groups.size() > 1 ? fmt::format("{} ({})", eval.title, eval.data_name()) : eval.title;
   };
@@ -71,7 +69,7 @@ std::string text_table(const std::vector<EvalData>& evals) {
   for (const Column& column : kColumns)
     out += fmt::format("  {:>{}}", column.narrow, std::max<size_t>(8, std::string_view(column.narrow).size()));
   out += "\n";
-  for (const Group& group : groups)
+  for (const EvalGroup& group : groups)
     for (const EvalData* eval : group) {
       out += fmt::format("{:<{}}  {:>2}", label(*eval), width, eval->info.value("num_answers", 0));
       for (const Column& column : kColumns) {
@@ -90,17 +88,18 @@ std::string interval_text(const EvalData& eval, const Column& column) {
   return fmt::format("<small>{} to {}</small>", cell_text(column, low), cell_text(column, high));
 }
 
-std::string html_table(const Group& evals) {
+std::string html_table(const EvalGroup& evals) {
   std::string out = "<div class=\"scroll\"><table><thead><tr><th>model</th><th>K</th>";
   for (const Column& column : kColumns) out += fmt::format("<th>{}</th>", column.title);
   out += "</tr></thead><tbody>\n";
   for (const EvalData* eval : evals) {
     out += fmt::format("<tr><td>{}</td><td>{}</td>", html_escape(eval->title), eval->info.value("num_answers", 0));
     for (const Column& column : kColumns) {
+      const int better = better_direction(column.key);
       double best = NAN;
       for (const EvalData* other : evals) {
         const double value = other->metric(column.key);
-        if (std::isfinite(value) && !(column.better * value <= column.better * best)) best = value;
+        if (std::isfinite(value) && !(better * value <= better * best)) best = value;
       }
       const double value = eval->metric(column.key);
       out += fmt::format("<td{}>{}{}</td>", evals.size() > 1 && value == best ? " class=\"best\"" : "",
@@ -112,7 +111,7 @@ std::string html_table(const Group& evals) {
 }
 
 /// Every metric of every evaluation, with its interval.
-std::string all_measures(const Group& evals) {
+std::string all_measures(const EvalGroup& evals) {
   std::set<std::string> names;
   for (const EvalData* eval : evals)
     if (const auto it = eval->info.find("metrics"); it != eval->info.end() && it->is_object())
@@ -123,7 +122,7 @@ std::string all_measures(const Group& evals) {
   out += "</tr></thead><tbody>\n";
   for (const std::string& name : names) {
     out += "<tr><td>" + html_escape(name) + "</td>";
-    const Column column{name.c_str(), "", "", 0, name.starts_with("tokens") ? Column::kTokens : Column::kNumber};
+    const Column column{name.c_str(), "", "", name.starts_with("tokens") ? Column::kTokens : Column::kNumber};
     for (const EvalData* eval : evals)
       out += "<td>" + cell_text(column, eval->metric(name)) + interval_text(*eval, column) + "</td>";
     out += "</tr>\n";
@@ -131,15 +130,8 @@ std::string all_measures(const Group& evals) {
   return out + "</tbody></table></div></details>\n";
 }
 
-/// The stages of the model itself, without baselines.
-Group plain_evals(const Group& evals) {
-  Group out;
-  std::copy_if(evals.begin(), evals.end(), std::back_inserter(out), [](const EvalData* eval) { return eval->plain(); });
-  return out;
-}
-
-std::string tiles(const Group& evals) {
-  const Group sets = plain_evals(evals);
+std::string tiles(const EvalGroup& evals) {
+  const EvalGroup sets = plain_evals(evals);
   if (sets.size() < 2) return "";
   // What RL changed: the last two stages that could state answers at all.
   const EvalData& first = *sets[sets.size() - 2];
@@ -157,7 +149,7 @@ std::string tiles(const Group& evals) {
 
 constexpr int kColors = 6;
 
-std::string reliability(const Group& evals) {
+std::string reliability(const EvalGroup& evals) {
   std::string out, without;
   for (size_t i = 0; i < evals.size(); ++i) {
     const auto bins = evals[i]->bins();
@@ -194,7 +186,7 @@ Series series_for(const EvalData& eval, size_t index) {
 
 /// A line of each evaluation that has at least `fewest` points.
 template <class PointsOf>
-std::vector<Series> series_of(const Group& evals, const PointsOf& points_of, size_t fewest = 1) {
+std::vector<Series> series_of(const EvalGroup& evals, const PointsOf& points_of, size_t fewest = 1) {
   std::vector<Series> lines;
   for (size_t i = 0; i < evals.size(); ++i) {
     Series line = series_for(*evals[i], i);
@@ -205,7 +197,7 @@ std::vector<Series> series_of(const Group& evals, const PointsOf& points_of, siz
 }
 
 /// What sampling on brings: against the number of answers and against what they cost.
-std::string coverage_curves(const Group& evals) {
+std::string coverage_curves(const EvalGroup& evals) {
   const auto curve = [](const char* x, const char* y) {
     return [=](const EvalData& eval) { return eval.curve(x, y); };
   };
@@ -231,7 +223,7 @@ std::string coverage_curves(const Group& evals) {
   return out + line_chart(series_of(evals, curve("answers", "recall")), options) + "</div>\n";
 }
 
-std::string coverage_by_k(const Group& evals) {
+std::string coverage_by_k(const EvalGroup& evals) {
   const auto asked = [](const char* key) { return [=](const EvalData& eval) { return eval.by_num_answers(key); }; };
   if (series_of(evals, asked("coverage"), 2).empty()) return "";
   ChartOptions options;
@@ -245,7 +237,7 @@ std::string coverage_by_k(const Group& evals) {
 }
 
 /// A line of each evaluation through its metrics "name1", "name2" ..., with their intervals.
-std::vector<Series> series_by_rank(const Group& evals, const std::string& name) {
+std::vector<Series> series_by_rank(const EvalGroup& evals, const std::string& name) {
   std::vector<Series> lines;
   for (size_t i = 0; i < evals.size(); ++i) {
     lines.push_back(series_for(*evals[i], i));
@@ -258,7 +250,7 @@ std::vector<Series> series_by_rank(const Group& evals, const std::string& name) 
   return lines;
 }
 
-std::string ranks(const Group& evals) {
+std::string ranks(const EvalGroup& evals) {
   ChartOptions options;
   options.x_label = "rank by confidence";
   options.y_min = 0;
@@ -330,182 +322,8 @@ std::string curves(const std::map<std::string, Points>& all) {
   return "<h2>Training curves</h2><div class=\"grid2\">" + out + "</div>" + held_out + "\n";
 }
 
-/// A stretch of a completion to be marked.
-struct Mark {
-  size_t begin, end;
-  const char* css;
-  std::string title;
-};
-
-void add_mark(const json& answer, const char* begin_key, const char* end_key, size_t size, const char* css,
-              const std::string& title, std::vector<Mark>* marks) {
-  const int64_t begin = answer.value(begin_key, 0), end = answer.value(end_key, 0);
-  if (begin >= 0 && begin < end && end <= static_cast<int64_t>(size))
-    marks->push_back({static_cast<size_t>(begin), static_cast<size_t>(end), css, title});
-}
-
-/// The answer block, and its confidence block.
-void mark_answer(const json& answer, size_t size, std::vector<Mark>* marks) {
-  const bool correct = answer.value("correct", false), again = answer.value("duplicate", false);
-  add_mark(answer, "begin", "end", size,
-           again     ? "again"
-           : correct ? "hit"
-                     : "miss",
-           again     ? "said before"
-           : correct ? "correct"
-                     : "not among the accepted answers",
-           marks);
-  const json confidence = answer.value("confidence", json());
-  add_mark(answer, "confidence_begin", "confidence_end", size, "stated",
-           confidence.is_number() ? fmt::format("confidence {:.3g}", confidence.get<double>()) : "no number", marks);
-}
-
-/// A text with its marks; long stretches without any are cut.
-std::string highlighted(const std::string& text, std::vector<Mark> marks) {
-  std::sort(marks.begin(), marks.end(), [](const Mark& a, const Mark& b) { return a.begin < b.begin; });
-  constexpr size_t kLongest = 900;
-  std::string out;
-  size_t at = 0;
-  const auto plain = [&](size_t end) {
-    std::string_view part = std::string_view(text).substr(at, end - at);
-    if (part.size() <= kLongest) return html_escape(part);
-    size_t cut = kLongest;
-    while (cut > 0 && (part[cut] & 0xC0) == 0x80) --cut;  // not inside a character
-    return html_escape(part.substr(0, cut)) + " … ";
-  };
-  for (const Mark& mark : marks) {
-    if (mark.begin < at) continue;
-    out += plain(mark.begin);
-    out += fmt::format("<mark class=\"{}\" title=\"{}\">{}</mark>", mark.css, mark.title,
-                       html_escape(std::string_view(text).substr(mark.begin, mark.end - mark.begin)));
-    at = mark.end;
-  }
-  return out + plain(text.size());
-}
-
-/// The completion (or the completions of one answer each) with answers and confidences marked.
-std::string highlighted(const json& row) {
-  const json answers = row.value("answers", json::array());
-  std::vector<Mark> marks;
-  if (row.contains("completion")) {
-    const std::string text = row.value("completion", "");
-    for (const json& answer : answers) mark_answer(answer, text.size(), &marks);
-    return highlighted(text, marks);
-  }
-  std::string out;
-  const json completions = row.value("completions", json::array());
-  for (size_t i = 0; i < completions.size(); ++i) {
-    const std::string text = completions[i].is_string() ? completions[i].get<std::string>() : "";
-    marks.clear();
-    if (i < answers.size()) mark_answer(answers[i], text.size(), &marks);
-    out += (i > 0 ? "\n" : "") + highlighted(text, marks);
-  }
-  return out;
-}
-
-std::string gold_line(const json& row) {
-  std::string out;
-  int shown = 0;
-  const json gold = row.value("gold", json::array());
-  for (const json& answer : gold) {
-    const json text = answer.is_object() ? answer.value("answer", json()) : answer;
-    if (!text.is_string()) continue;
-    if (++shown > 16) break;
-    out += (out.empty() ? "" : ", ") + html_escape(text.get<std::string>());
-  }
-  if (gold.size() > 16) out += fmt::format(" and {} more", gold.size() - 16);
-  return out.empty() ? "" : "<details><summary>accepted answers</summary><p class=\"note\">" + out + "</p></details>";
-}
-
-std::string completion_block(const std::string& who, const json& row) {
-  return fmt::format("<p class=\"who\">{}</p><pre class=\"completion\">{}</pre>", html_escape(who), highlighted(row));
-}
-
-constexpr char kMarkHelp
-    [] = "<p class=\"soft\"><mark class=\"hit\">correct</mark> <mark class=\"again\">said before</mark> "
-         "<mark class=\"miss\">not among the accepted answers</mark> <mark class=\"stated\">confidence</mark></p>";
-
-/// Distinct correct answers / K, less the mean of (confidence - correct)^2 over the answers, a missing confidence being
-/// 0.
-double sample_quality(const json& row) {
-  double hits = 0, brier = 0;
-  const json answers = row.value("answers", json::array());
-  for (const json& answer : answers) {
-    const bool correct = answer.value("correct", false);
-    hits += correct && !answer.value("duplicate", false);
-    const json stated = answer.value("confidence", json());
-    const double gap = (stated.is_number() ? stated.get<double>() : 0.0) - correct;
-    brier += gap * gap;
-  }
-  return hits / std::max(1.0, row.value("num_answers", 1.0)) -
-         (answers.empty() ? 0.0 : brier / static_cast<double>(answers.size()));
-}
-
-/// The first set of each prompt with the main K, by the prompt's id.
-std::map<std::string, const json*> main_rows(const EvalData& eval) {
-  std::map<std::string, const json*> rows;
-  for (const json& row : eval.samples) {
-    if (row.value("sample", 0) == 0 && row.value("num_answers", 0) == eval.info.value("num_answers", 0)) {
-      rows.emplace(row.value("id", ""), &row);
-    }
-  }
-  return rows;
-}
-
-/// The same prompts under every evaluation, side by side: the best, the worst and some others of the last stage.
-std::string eval_samples(const Group& evals) {
-  const Group plain = plain_evals(evals);
-  const EvalData& judged = plain.empty() ? *evals.back() : *plain.back();
-  std::vector<std::map<std::string, const json*>> rows;
-  for (const EvalData* eval : evals) rows.push_back(main_rows(*eval));
-  std::vector<const json*> ranked;
-  for (const auto& [id, row] : main_rows(judged)) ranked.push_back(row);
-  std::stable_sort(ranked.begin(), ranked.end(),
-                   [](const json* a, const json* b) { return sample_quality(*a) > sample_quality(*b); });
-  constexpr size_t kEach = 3;
-  const auto block = [&](const json& row) {
-    std::string out = "<div class=\"sample\"><h3>" + html_escape(row.value("prompt", "")) + "</h3>";
-    for (size_t e = 0; e < evals.size(); ++e) {
-      const auto it = rows[e].find(row.value("id", ""));
-      if (it != rows[e].end()) out += completion_block(evals[e]->title, *it->second);
-    }
-    return out + gold_line(row) + "</div>\n";
-  };
-  const size_t best = std::min(kEach, ranked.size()), worst = std::min(kEach, ranked.size() - best);
-  std::string out;
-  if (best > 0) out += "<h3>Best</h3>";
-  for (size_t i = 0; i < best; ++i) out += block(*ranked[i]);
-  if (worst > 0) out += "<h3>Worst</h3>";
-  for (size_t i = 0; i < worst; ++i) out += block(*ranked[ranked.size() - 1 - i]);
-  const size_t between = ranked.size() - best - worst, shown = std::min(kEach, between);
-  if (shown > 0) out += "<h3>Between</h3>";
-  for (size_t i = 0; i < shown; ++i) out += block(*ranked[best + (2 * i + 1) * between / (2 * shown)]);
-  return out.empty()
-             ? ""
-             : "<h2>Sample completions</h2><p class=\"soft\">Best and worst by distinct correct answers / K less "
-               "the set's Brier score, of “" +
-                   html_escape(judged.title) + "”.</p>" + std::string(kMarkHelp) + out;
-}
-
-std::string training_samples(const ReportData& data) {
-  std::string out;
-  std::set<std::string> seen;
-  for (const json& row : data.last_samples) {
-    if (seen.size() >= 6) break;
-    if (!seen.insert(row.value("id", "")).second) continue;
-    out += "<div class=\"sample\"><h3>" + html_escape(row.value("prompt", "")) + "</h3>";
-    const json total = row.value("total", json());
-    out += completion_block(total.is_number() ? fmt::format("reward {:.3f}", total.get<double>()) : "", row) +
-           gold_line(row) + "</div>\n";
-  }
-  if (out.empty()) return "";
-  return fmt::format("<h2>Sample completions of step {}</h2>", data.last_sample_step) + kMarkHelp + out;
-}
-
 std::string heading(const ReportData& data) {
-  std::string out = fmt::format(
-      "<h1>{}</h1><p class=\"soft\">",
-      html_escape(std::filesystem::absolute(data.dir).lexically_normal().filename().string()));
+  std::string out = fmt::format("<h1>{}</h1><p class=\"soft\">", html_escape(folder_name(data.dir)));
   if (data.manifest.is_object()) {
     std::string facts;
     for (const char* key : {"task", "model", "seed", "device", "dtype", "plural_version", "git_commit"}) {
@@ -516,15 +334,17 @@ std::string heading(const ReportData& data) {
     }
     out += html_escape(facts);
   } else if (!data.evals.empty()) {
-    const json& info = data.evals.back().info;
-    out += html_escape(fmt::format("data {} · {} prompts · format {} · matcher {}", info.value("data", "?"),
-                                   info.value("prompts", 0), info.value("format", "?"), info.value("matcher", "?")));
+    const json& info = data.evals.front().info;
+    std::set<std::string> files;
+    for (const EvalData& eval : data.evals) files.insert(eval.data());
+    out += html_escape(fmt::format("data {} · format {} · matcher {}", fmt::join(files, ", "),
+                                   info.value("format", "?"), info.value("matcher", "?")));
   }
   return out + "</p>\n";
 }
 
 /// Everything about the evaluations on one data set.
-std::string evaluation_sections(const Group& evals, bool several) {
+std::string evaluation_sections(const EvalGroup& evals, bool several) {
   const json& info = evals.back()->info;
   std::string body = several ? "<h2 class=\"data\">Data: " + html_escape(evals.front()->data_name()) + "</h2>" : "";
   body += tiles(evals) + "<h2>Evaluations</h2>" + html_table(evals);
@@ -536,12 +356,12 @@ std::string evaluation_sections(const Group& evals, bool several) {
 }
 
 std::string page_text(const ReportData& data) {
-  const std::vector<Group> groups = by_data(data.evals);
+  const std::vector<EvalGroup> groups = by_data(data.evals);
   std::string body = heading(data);
-  for (const Group& group : groups) body += evaluation_sections(group, groups.size() > 1);
+  for (const EvalGroup& group : groups) body += evaluation_sections(group, groups.size() > 1);
   body += curves(data.curves);
   if (!data.last_samples.empty()) body += training_samples(data);
-  for (const Group& group : groups) body += eval_samples(group);
+  for (const EvalGroup& group : groups) body += eval_samples(group);
   if (!data.config.empty()) {
     body += "<h2>Settings</h2><details><summary>config.yaml</summary><pre class=\"completion\">" +
             html_escape(data.config) + "</pre></details>";
@@ -549,19 +369,27 @@ std::string page_text(const ReportData& data) {
   return "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
          "content=\"width=device-width, "
          "initial-scale=1\"><title>plural: " +
-         html_escape(data.dir.filename().string()) + "</title><style>" + kReportStyle +
-         "</style></head><body><main>\n" + body +
-         "<p class=\"note\">Made by plural " PLURAL_VERSION ".</p></main></body></html>\n";
+         html_escape(folder_name(data.dir)) + "</title><style>" + kReportStyle + "</style></head><body><main>\n" +
+         body + "<p class=\"note\">Made by plural " PLURAL_VERSION ".</p></main></body></html>\n";
 }
 
 }  // namespace
 
 Report write_report(const std::filesystem::path& dir, const std::filesystem::path& page) {
-  const ReportData data = load_report_data(dir);
   Report report;
   report.page = page.empty() ? dir / "report.html" : page;
-  report.table = text_table(data.evals);
-  write_file_atomic(report.page, page_text(data));
+  std::string text;
+  try {
+    const ReportData data = load_report_data(dir);
+    report.table = text_table(data.evals);
+    text = page_text(data);
+  } catch (const json::exception& error) {
+    throw InputError(
+        fmt::format("{}: a file there is JSON, but not as plural writes it ({}); run `plural eval` or `plural train` "
+                    "again",
+                    dir.string(), error.what()));
+  }
+  write_file_atomic(report.page, text);
   return report;
 }
 

@@ -25,14 +25,19 @@ std::string read_text(const fs::path& file) {
 
 json read_json(const fs::path& file) { return json::parse(read_text(file), nullptr, /*allow_exceptions=*/false); }
 
-std::vector<json> read_lines(const fs::path& file) {
+/// The lines that `wanted` wants; a file may be larger than memory.
+template <class Wanted>
+std::vector<json> read_lines(const fs::path& file, const Wanted& wanted) {
   std::vector<json> lines;
   std::ifstream in(file, std::ios::binary);
   for (std::string text; std::getline(in, text);) {
     json line = json::parse(text, nullptr, false);
-    if (line.is_object()) lines.push_back(std::move(line));
+    if (line.is_object() && wanted(line)) lines.push_back(std::move(line));
   }
   return lines;
+}
+std::vector<json> read_lines(const fs::path& file) {
+  return read_lines(file, [](const json&) { return true; });
 }
 
 double number_or_nan(const json& object, const std::string& key) {
@@ -52,14 +57,17 @@ std::pair<double, double> pair_or_nan(const json& object, const std::string& key
 
 EvalData load_eval(const fs::path& dir) {
   EvalData data;
-  data.name = dir.filename().string();
+  data.name = folder_name(dir);
   data.info = read_json(dir / "metrics.json");
   if (!data.info.is_object()) {
     throw InputError(fmt::format("{}: not a JSON object; run `plural eval` again", (dir / "metrics.json").string()));
   }
   data.title = data.info.value("title", data.name);
   if (data.title.empty()) data.title = data.name;
-  data.samples = read_lines(dir / "samples.jsonl");
+  const int64_t k = data.info.value("num_answers", int64_t{0});
+  data.samples = read_lines(dir / "samples.jsonl", [k](const json& row) {
+    return row.value("sample", int64_t{0}) == 0 && row.value("num_answers", int64_t{0}) == k;
+  });
   return data;
 }
 
@@ -71,8 +79,7 @@ std::vector<EvalData> load_evals(const fs::path& dir) {
   std::sort(names.begin(), names.end());
   if (const json order = read_json(dir / "order.json"); order.is_array()) {
     const auto place = [&](const std::string& name) {
-      return std::find(order.begin(), order.end(), json(name)) - order.begin();  // the end for
-                                                                                 // names not listed
+      return std::find(order.begin(), order.end(), json(name)) - order.begin();  // the end for names not listed
     };
     std::stable_sort(names.begin(), names.end(), [&](const auto& a, const auto& b) { return place(a) < place(b); });
   }
@@ -85,6 +92,7 @@ std::map<std::string, Points> load_curves(const fs::path& file) {
   std::map<std::string, Points> curves;
   for (const json& line : read_lines(file)) {
     const double step = number_or_nan(line, "step");
+    if (std::isnan(step)) continue;
     for (const auto& [name, value] : line.items()) {
       if (name == "step" || !(value.is_number() || value.is_null())) continue;
       curves[name].emplace_back(step,
@@ -166,6 +174,17 @@ Points EvalData::curve(const std::string& x, const std::string& y) const {
   for (const json& point : *it)
     if (const double at = number_or_nan(point, x); std::isfinite(at)) points.emplace_back(at, number_or_nan(point, y));
   return points;
+}
+
+EvalGroup plain_evals(const EvalGroup& evals) {
+  EvalGroup out;
+  std::copy_if(evals.begin(), evals.end(), std::back_inserter(out), [](const EvalData* eval) { return eval->plain(); });
+  return out;
+}
+
+std::string folder_name(const fs::path& dir) {
+  const fs::path whole = fs::absolute(dir).lexically_normal();
+  return (whole.has_filename() ? whole : whole.parent_path()).filename().string();
 }
 
 ReportData load_report_data(const fs::path& dir) {

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/eval/sample_record.h"
 
+#include <ATen/ATen.h>
+
 #include <set>
 
+#include "lib/core/format.h"
 #include "lib/core/utf8.h"
+#include "plural/error.h"
 
 namespace plural::eval {
 
@@ -28,8 +32,16 @@ class WrittenPlaces {
 
 }  // namespace
 
-Json answers_record(std::span<const std::string_view> completions, const AnswerSet& answers, const Example& example,
-                    const Matcher& matcher) {
+std::vector<int64_t> matches_of_row(const AnswerBatch& batch, int64_t row) {
+  const Tensor match = batch.match[row].to(at::kCPU).contiguous();
+  const auto* first = match.const_data_ptr<int64_t>();
+  return {first, first + batch.sets[static_cast<size_t>(row)].answers.size()};
+}
+
+Json answers_record(std::span<const std::string_view> completions, const AnswerSet& answers,
+                    std::span<const int64_t> match, const Matcher& matcher) {
+  PLURAL_CHECK(match.size() == answers.answers.size(),
+               fmt::format("{} matches for {} answers", match.size(), answers.answers.size()));
   std::vector<WrittenPlaces> written;
   for (const std::string_view text : completions) written.emplace_back(text);
   Json list = Json::array();
@@ -38,16 +50,15 @@ Json answers_record(std::span<const std::string_view> completions, const AnswerS
   for (size_t i = 0; i < answers.answers.size(); ++i) {
     const Answer& answer = answers.answers[i];
     const WrittenPlaces& place = written[written.size() > 1 ? i : 0];
-    const int64_t match = matcher.match(answer, example);
     // Two spellings of one gold answer are one answer as well.
     const std::string key = matcher.key(answer);
-    const bool again = (!key.empty() && !seen.insert(key).second) || (match >= 0 && hit.contains(match));
-    if (match >= 0) hit.insert(match);
+    const bool again = (!key.empty() && !seen.insert(key).second) || (match[i] >= 0 && hit.contains(match[i]));
+    if (match[i] >= 0) hit.insert(match[i]);
     list.push_back({{"text", replace_invalid_utf8(answer.text)},
                     {"confidence", answer.has_confidence ? Json(answer.confidence) : Json()},
-                    {"correct", match >= 0},
+                    {"correct", match[i] >= 0},
                     {"duplicate", again},
-                    {"match", match},
+                    {"match", match[i]},
                     {"begin", place(answer.answer_bytes.begin)},
                     {"end", place(answer.answer_bytes.end)},
                     {"confidence_begin", place(answer.confidence_bytes.begin)},
@@ -58,6 +69,13 @@ Json answers_record(std::span<const std::string_view> completions, const AnswerS
 
 Json sample_record(const Example& example, std::span<const Completion> completions, const AnswerSet& answers,
                    const Matcher& matcher) {
+  std::vector<MatchQuestion> questions;
+  for (const Answer& answer : answers.answers) questions.push_back({&answer, &example});
+  return sample_record(example, completions, answers, matcher.match_all(questions).gold, matcher);
+}
+
+Json sample_record(const Example& example, std::span<const Completion> completions, const AnswerSet& answers,
+                   std::span<const int64_t> match, const Matcher& matcher) {
   Json gold = Json::array(), texts = Json::array();
   for (const GoldAnswer& answer : example.gold) gold.push_back(answer.answer);
   std::vector<std::string_view> parsed;
@@ -73,10 +91,11 @@ Json sample_record(const Example& example, std::span<const Completion> completio
   else
     record["completion"] = std::move(texts.front());
   record["tokens"] = tokens;
-  if (completions.size() == 1) record["finish_reason"] = std::string(to_string(completions.front().finish));
+  if (completions.size() == 1 && !completions.front().ids.empty())
+    record["finish_reason"] = std::string(to_string(completions.front().finish));
   record["format_ok"] = answers.format_ok;
   record["problem"] = answers.problem;
-  record["answers"] = answers_record(parsed, answers, example, matcher);
+  record["answers"] = answers_record(parsed, answers, match, matcher);
   record["gold"] = std::move(gold);
   return record;
 }

@@ -90,23 +90,6 @@ Forecasts pool(std::span<const Forecasts> rows) {
   return all;
 }
 
-std::vector<Forecasts> set_forecasts(const AnswerBatch& answers) {
-  const Tensor usable = answers.present.logical_and(answers.confidence_ok).to(at::kCPU);
-  const Tensor confidence = answers.confidence.to(at::kCPU, at::kDouble).contiguous();
-  const Tensor correct = answers.match.ge(0).to(at::kCPU, at::kDouble).contiguous();
-  const auto ok = usable.accessor<bool, 2>();
-  const auto q = confidence.accessor<double, 2>();
-  const auto z = correct.accessor<double, 2>();
-  std::vector<Forecasts> rows(static_cast<size_t>(answers.rows));
-  for (int64_t b = 0; b < answers.rows; ++b)
-    for (int64_t i = 0; i < answers.slots; ++i)
-      if (ok[b][i]) {
-        rows[static_cast<size_t>(b)].confidence.push_back(q[b][i]);
-        rows[static_cast<size_t>(b)].correct.push_back(z[b][i]);
-      }
-  return rows;
-}
-
 namespace {
 
 /// An answer block of a row.
@@ -117,8 +100,8 @@ struct Slot {
   double confidence = 0;
   double gold_weight = 0;  ///< of the gold answer that it is; 0 when wrong
   int64_t match = -1;
-  int64_t text = -1;  ///< number of its normal form among all; -1 = not known
-  double tokens = 0;  ///< spent when it was written; NaN = not known
+  int64_t text = -1;           ///< number of its normal form among all; -1 = not known
+  double tokens = kUndefined;  ///< spent when it was written; NaN = not known
 };
 
 /// A row on the host, with what is costly to compute done once: bootstraps visit each row a thousand times.
@@ -127,7 +110,7 @@ struct SetRow {
   bool format_ok = false;
   double tokens = 0;            ///< NaN = not known
   std::vector<Slot> slots;      ///< the answers, in order
-  std::vector<size_t> ranking;  ///< of `slots`, by falling confidence
+  std::vector<size_t> ranking;  ///< of `slots`, by falling confidence, those without a usable one last
   double distinct_1 = kUndefined, distinct_2 = kUndefined, jaccard = kUndefined, self_bleu = kUndefined,
          vendi = kUndefined;
   KnownDistance distance{kUndefined, kUndefined};
@@ -206,11 +189,11 @@ std::vector<SetRow> read_rows(const AnswerBatch& batch, const Tensor& tokens_at)
         const std::string& text = answers.sets[static_cast<size_t>(b)].answers[static_cast<size_t>(i)].normal;
         slot.text = text_numbers.emplace(text, static_cast<int64_t>(text_numbers.size())).first->second;
       }
-      slot.tokens = spent.defined() ? spent[b][i].item<double>() : row.tokens;
+      if (spent.defined()) slot.tokens = spent[b][i].item<double>();
       row.slots.push_back(slot);
     }
     std::vector<double> by_slot;
-    for (const Slot& slot : row.slots) by_slot.push_back(slot.confidence);
+    for (const Slot& slot : row.slots) by_slot.push_back(slot.confidence_ok ? slot.confidence : -1.0);
     row.ranking = ranking(by_slot);
     if (has_texts) measure_texts(answers.sets[static_cast<size_t>(b)], &row);
     measure_distance(&row);
@@ -384,17 +367,17 @@ size_t fewest_rows(const Prompts& prompts) {
   return fewest;
 }
 
-void measure_samples(const Prompts& prompts, SetMetrics* m) {
-  for (size_t k = 1; k <= fewest_rows(prompts); ++k) {
-    Mean pass;
-    for (const PromptRows* prompt : prompts) {
-      const auto successes = std::count_if(prompt->begin(), prompt->end(), [](const SetRow& row) {
-        return std::any_of(row.slots.begin(), row.slots.end(), [](const Slot& slot) { return slot.correct; });
-      });
-      pass.add(pass_at_k(static_cast<int64_t>(prompt->size()), successes, static_cast<int64_t>(k)));
-    }
-    m->sample_pass_at.push_back(pass.value());
+/// sample_pass_at for 1 ... `samples` completions; every prompt has that many.
+void measure_samples(const Prompts& prompts, size_t samples, SetMetrics* m) {
+  std::vector<Mean> pass(samples);
+  for (const PromptRows* prompt : prompts) {
+    const auto successes = std::count_if(prompt->begin(), prompt->end(), [](const SetRow& row) {
+      return std::any_of(row.slots.begin(), row.slots.end(), [](const Slot& slot) { return slot.correct; });
+    });
+    for (size_t i = 0; i < samples; ++i)
+      pass[i].add(pass_at_k(static_cast<int64_t>(prompt->size()), successes, static_cast<int64_t>(i + 1)));
   }
+  for (const Mean& mean : pass) m->sample_pass_at.push_back(mean.value());
 }
 
 /// How many different items `draws` of n rows hold, in expectation: item i occurs in counts[i] of the n rows.
@@ -404,28 +387,34 @@ double expected_distinct(const std::unordered_map<int64_t, int64_t>& counts, int
   return sum;
 }
 
-/// The first k answers of one completion.
+/// The first k answers of one completion, over the rows that were asked for as many. Token counts stay plain sums: one
+/// that is not known makes the mean unknown.
 CoveragePoint within_completion(const Prompts& prompts, int64_t k) {
-  Mean tokens, distinct, unique, recall;
+  Mean distinct, unique, recall;
+  double tokens = 0;
+  int64_t rows = 0;
   for_each_row(prompts, [&](const SetRow& row) {
-    double hits = 0, different = 0, spent = kUndefined;
+    if (row.k < k) return;
+    double hits = 0, different = 0, spent = 0;  // nothing, where later answers came first
     for (const Slot& slot : row.slots) {
       if (slot.number > k) break;
       hits += slot.first_hit, different += slot.first_of_key;
-      spent = slot.tokens;
+      spent = std::max(slot.tokens, spent);  // in this order it keeps a NaN
     }
     // A completion that ends before its k-th answer has spent everything.
     const bool whole = k == row.k || row.slots.empty() || row.slots.back().number < k;
-    tokens.add(whole ? row.tokens : spent);
+    tokens += whole ? row.tokens : spent;
+    ++rows;
     distinct.add(hits), unique.add(different);
     recall.add(quotient(hits, static_cast<double>(row.gold_count)));
   });
-  return {k, tokens.value(), distinct.value(), unique.value(), recall.value()};
+  return {k, ratio(tokens, rows), distinct.value(), unique.value(), recall.value()};
 }
 
 /// All answers of `draws` completions: the mean over all choices of them.
 CoveragePoint over_completions(const Prompts& prompts, int64_t k, int64_t draws) {
-  Mean tokens, distinct, unique, recall;
+  Mean distinct, unique, recall;
+  double tokens = 0;
   for (const PromptRows* prompt : prompts) {
     std::unordered_map<int64_t, int64_t> hits, texts;
     double spent = 0;
@@ -438,25 +427,29 @@ CoveragePoint over_completions(const Prompts& prompts, int64_t k, int64_t draws)
     }
     const auto n = static_cast<int64_t>(prompt->size());
     const double found = expected_distinct(hits, n, draws);
-    tokens.add(spent / static_cast<double>(n) * static_cast<double>(draws));
+    tokens += spent / static_cast<double>(n) * static_cast<double>(draws);
     distinct.add(found);
     unique.add(texts.contains(-1) ? kUndefined : expected_distinct(texts, n, draws));
     recall.add(quotient(found, static_cast<double>(prompt->front().gold_count)));
   }
-  return {k * draws, tokens.value(), distinct.value(), unique.value(), recall.value()};
+  return {k * draws, ratio(tokens, static_cast<int64_t>(prompts.size())), distinct.value(), unique.value(),
+          recall.value()};
 }
 
 std::vector<CoveragePoint> coverage_curve(const Prompts& prompts, int64_t slots) {
   std::vector<CoveragePoint> curve;
   if (prompts.empty()) return curve;
   for (int64_t k = 1; k <= slots; ++k) curve.push_back(within_completion(prompts, k));
+  bool same_k = true;  // else "so many answers drawn" means nothing beyond one completion
+  for_each_row(prompts, [&](const SetRow& row) { same_k = same_k && row.k == slots; });
+  if (!same_k) return curve;
   for (int64_t draws = 2; draws <= static_cast<int64_t>(fewest_rows(prompts)); ++draws)
     curve.push_back(over_completions(prompts, slots, draws));
   return curve;
 }
 
-/// All but the curve.
-SetMetrics measure(const Prompts& prompts, int64_t slots) {
+/// All but the curve; `samples`: completions that every prompt has.
+SetMetrics measure(const Prompts& prompts, int64_t slots, size_t samples) {
   SetMetrics m;
   for (std::vector<double>* column :
        {&m.coverage_at, &m.coverage_by_rank, &m.pass_at, &m.accuracy_by_rank, &m.ece_by_slot})
@@ -465,7 +458,7 @@ SetMetrics measure(const Prompts& prompts, int64_t slots) {
   measure_calibration(prompts, &m);
   measure_diversity(prompts, &m);
   measure_ranks(prompts, &m);
-  measure_samples(prompts, &m);
+  measure_samples(prompts, samples, &m);
   return m;
 }
 
@@ -479,8 +472,9 @@ Prompts pointers(const std::vector<PromptRows>& rows) {
 
 SetMetrics evaluate_sets(const AnswerBatch& answers, std::span<const int64_t> prompt_of_row, const Tensor& tokens_at) {
   const std::vector<PromptRows> rows = by_prompt(read_rows(answers, tokens_at), prompt_of_row);
-  SetMetrics m = measure(pointers(rows), answers.slots);
-  m.curve = coverage_curve(pointers(rows), answers.slots);
+  const Prompts prompts = pointers(rows);
+  SetMetrics m = measure(prompts, answers.slots, fewest_rows(prompts));
+  m.curve = coverage_curve(prompts, answers.slots);
   return m;
 }
 
@@ -488,10 +482,11 @@ std::map<std::string, Interval> set_metric_intervals(const AnswerBatch& answers,
                                                      const BootstrapOptions& options) {
   const std::vector<PromptRows> rows = by_prompt(read_rows(answers, {}), prompt_of_row);
   if (rows.empty()) return {};
+  const size_t samples = fewest_rows(pointers(rows));  // of all prompts, so that every replicate has the same names
   const auto statistics = [&](std::span<const int64_t> drawn) {
     Prompts prompts;
     for (const int64_t prompt : drawn) prompts.push_back(&rows[static_cast<size_t>(prompt)]);
-    return to_metric_map(measure(prompts, answers.slots));
+    return to_metric_map(measure(prompts, answers.slots, samples));
   };
   return bootstrap_intervals(static_cast<int64_t>(rows.size()), statistics, options);
 }
@@ -544,16 +539,18 @@ std::map<std::string, double> to_metric_map(const SetMetrics& m) {
   return map;
 }
 
-std::vector<std::string> set_metric_names(int64_t k) {
-  PLURAL_CHECK(k >= 1, fmt::format("a set has at least 1 answer, got {}", k));
+std::vector<std::string> set_metric_names(int64_t k, int64_t samples_per_prompt) {
+  PLURAL_CHECK(k >= 1 && samples_per_prompt >= 1,
+               fmt::format("at least 1 answer and 1 completion, got {} and {}", k, samples_per_prompt));
   std::vector<std::string> names;
-  for (const auto& [name, value] : to_metric_map(measure({}, k))) names.push_back(name);
+  for (const auto& [name, value] : to_metric_map(measure({}, k, static_cast<size_t>(samples_per_prompt))))
+    names.push_back(name);
   return names;
 }
 
 int better_direction(std::string_view metric) {
-  for (const std::string_view counted :
-       {"rows", "answers", "mean_confidence", "brier_uncertainty", "brier_within_bins"})
+  for (const std::string_view counted : {"rows", "answers", "mean_confidence", "brier_uncertainty", "brier_within_bins",
+                                         "forced_answers", "forced_confidences"})
     if (metric == counted) return 0;
   if (metric == "brier_resolution") return 1;
   for (const std::string_view loss :

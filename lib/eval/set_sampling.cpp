@@ -98,12 +98,7 @@ void generate(const AskParts& parts, const AskOptions& options, std::span<const 
 void ask_in_turn(const AskParts& parts, const AskOptions& options, uint64_t first_row, std::span<SampledSet> sets) {
   for (int64_t turn = 0; turn < options.num_answers; ++turn) {
     std::vector<std::vector<TokenId>> prompts;
-    for (const SampledSet& set : sets) {
-      std::vector<std::string> excluded;
-      for (const Answer& answer : set.answers.answers)
-        if (!answer.text.empty()) excluded.push_back(answer.text);
-      prompts.push_back(evaluation_prompt(parts, *set.example, 1, excluded));
-    }
+    for (const SampledSet& set : sets) prompts.push_back(sequential_prompt(parts, set, turn));
     generate(parts, options, prompts, 1, {options.seed, static_cast<uint64_t>(turn), first_row}, sets);
     for (SampledSet& set : sets) append_single(parts.format, set.completions.back(), &set);
   }
@@ -132,6 +127,11 @@ nlohmann::json extra_field(const Example& example, const char* name) {
 }
 
 std::vector<Completion> stored_completions(const Example& example, int64_t k) {
+  for (const char* forced : {"forced_answers", "forced_confidences"})
+    if (!extra_field(example, forced).is_null())
+      refuse(example, fmt::format("has the field '{}': the text holds blocks that its model did not write by itself; "
+                                  "evaluate the model again",
+                                  forced));
   const nlohmann::json one = extra_field(example, "completion"), several = extra_field(example, "completions");
   const auto completion = [&](const nlohmann::json& text) {
     if (!text.is_string()) refuse(example, "field 'completion(s)': expected text");
@@ -192,6 +192,18 @@ std::vector<TokenId> evaluation_prompt(const AskParts& parts, const Example& exa
   return parts.tokenizer.encode_chat(render_prompt(with_exclusion(example.prompt, excluded), parts.format, k));
 }
 
+std::vector<TokenId> sequential_prompt(const AskParts& parts, const SampledSet& set, int64_t answer) {
+  std::vector<std::string> excluded;
+  for (int64_t i = 0; i < answer; ++i)
+    if (const std::string& text = set.answers.answers[static_cast<size_t>(i)].text; !text.empty())
+      excluded.push_back(text);
+  for (;;) {
+    std::vector<TokenId> ids = evaluation_prompt(parts, *set.example, 1, excluded);
+    if (excluded.empty() || static_cast<int64_t>(ids.size()) < parts.context_length) return ids;
+    excluded.erase(excluded.begin());
+  }
+}
+
 std::vector<SampledSet> sample_sets(const AskParts& parts, const AskOptions& options) {
   PLURAL_CHECK(options.num_answers >= 1 && options.samples_per_prompt >= 1,
                "num_answers and samples_per_prompt are at least 1");
@@ -224,6 +236,19 @@ std::vector<SampledSet> sample_sets(const AskParts& parts, const AskOptions& opt
   return sets;
 }
 
+std::vector<int64_t> stored_num_answers(std::span<const Example> examples, int64_t most) {
+  std::vector<int64_t> ks;
+  for (const Example& example : examples) {
+    const nlohmann::json asked = extra_field(example, "num_answers");
+    if (asked.is_null()) continue;
+    if (!asked.is_number_unsigned() || asked.get<uint64_t>() < 1 || asked.get<uint64_t>() > static_cast<uint64_t>(most))
+      refuse(example, fmt::format("field 'num_answers': expected a whole number from 1 to {}", most));
+    const auto k = asked.get<int64_t>();
+    if (std::find(ks.begin(), ks.end(), k) == ks.end()) ks.push_back(k);
+  }
+  return ks;
+}
+
 std::vector<SampledSet> read_sets(std::span<const Example> examples, const AnswerFormat& format, int64_t k) {
   std::vector<SampledSet> sets;
   std::unordered_map<std::string, int64_t> prompts;
@@ -233,13 +258,17 @@ std::vector<SampledSet> read_sets(std::span<const Example> examples, const Answe
     if (asked.is_number() && asked.get<double>() != static_cast<double>(k)) continue;
     SampledSet set;
     set.example = &example;
-    set.prompt = prompts.emplace(example.id, static_cast<int64_t>(samples.size())).first->second;
+    set.prompt = static_cast<int64_t>(samples.size());
+    if (!example.id.empty()) set.prompt = prompts.emplace(example.id, set.prompt).first->second;
     if (set.prompt == static_cast<int64_t>(samples.size())) samples.push_back(0);
     set.sample = samples[static_cast<size_t>(set.prompt)]++;
     set.k = k;
     set.completions = stored_completions(example, k);
     set.tokens = stored_tokens(example);
-    parse(format, example.extra.contains("completions") && !example.extra.contains("completion"), &set);
+    const bool one_each = extra_field(example, "completion").is_null();
+    if (!one_each && format.single() && k != 1)
+      refuse(example, fmt::format("format '{}' holds one answer, {} were asked for", format.name(), k));
+    parse(format, one_each, &set);
     sets.push_back(std::move(set));
   }
   return sets;

@@ -59,7 +59,7 @@ struct AskParts {
 /// A set of answers to one prompt.
 struct SampledSet {
   const Example* example = nullptr;
-  int64_t prompt = 0;  ///< which example; sets of one prompt follow each other
+  int64_t prompt = 0;  ///< which prompt, from 0
   int64_t sample = 0;  ///< which of its sets
   int64_t k = 1;       ///< answers asked for
   /// One, or K of one answer each; what was forced is appended to the text (not to the ids).
@@ -79,16 +79,24 @@ std::vector<std::string> data_set_names(std::span<const std::string> files);
 /// The prompt of an example asking for k answers other than `excluded`, as ids.
 std::vector<TokenId> evaluation_prompt(const AskParts& parts, const Example& example, int64_t k,
                                        std::span<const std::string> excluded = {});
+/// The prompt of answer number `answer` (from 0) in sequential mode: all answers before it are excluded, but for the
+/// earliest ones where the context has no room for all.
+std::vector<TokenId> sequential_prompt(const AskParts& parts, const SampledSet& set, int64_t answer);
 
 /// Deterministic given the seed: completion r of the whole data set draws from (seed, step, r), step being the number
 /// of answers so far in sequential mode and else 0. K > 1 in one completion with a format for one answer throws
 /// InputError.
 std::vector<SampledSet> sample_sets(const AskParts& parts, const AskOptions& options);
 
-/// Sets that lie in the data: an example is one of a prompt's sets, and examples with one id are sets of one prompt.
-/// Its field "completion" holds the text (or "completions" K texts of one answer each), "tokens" what they cost.
-/// Examples whose field "num_answers" is a number other than `k` are left out. A missing or misshapen field throws
-/// InputError naming the example.
+/// The K that the fields "num_answers" of stored sets name, in order of first occurrence. What is no whole number from
+/// 1 to `most` throws InputError naming the example.
+std::vector<int64_t> stored_num_answers(std::span<const Example> examples, int64_t most);
+
+/// Sets that lie in the data: an example is one of a prompt's sets, and examples with one id are sets of one prompt
+/// (one without an id is a prompt of its own). Its field "completion" holds the text (or "completions" K texts of one
+/// answer each), "tokens" what they cost. Examples whose field "num_answers" is a number other than `k` are left out. A
+/// missing or misshapen field throws InputError naming the example; so do sets that hold forced blocks, and K > 1 in
+/// one completion of a format for one answer.
 std::vector<SampledSet> read_sets(std::span<const Example> examples, const AnswerFormat& format, int64_t k);
 
 /// Replaces the stated confidences. Answers without known log-probs get none; a set read from a file throws InputError.

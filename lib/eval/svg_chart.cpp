@@ -19,8 +19,7 @@ struct Scale {
   double operator()(double value) const { return from + (value - low) / (high - low) * (to - from); }
 };
 
-std::string number(double value, bool percent) {
-  if (percent) return fmt::format("{:.3g} %", 100 * value);
+std::string number(double value) {
   const double size = std::abs(value);
   if (size != 0 && (size >= 1e6 || size < 1e-3)) {  // short, as an axis has little room: 1e-4, not 1.0e-04
     const int exponent = static_cast<int>(std::floor(std::log10(size) + 1e-9));
@@ -56,7 +55,7 @@ std::string legend(const std::vector<Series>& series) {
   return named > 1 ? "<div class=\"legend\">" + out + "</div>" : "";
 }
 
-std::string polyline(const Series& s, const Scale& x, const Scale& y, bool percent) {
+std::string polyline(const Series& s, const Scale& x, const Scale& y) {
   std::string out, path;
   const auto close = [&] {
     if (!path.empty()) {
@@ -79,8 +78,7 @@ std::string polyline(const Series& s, const Scale& x, const Scale& y, bool perce
       out += fmt::format(
           "<circle class=\"dot c{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"4\"><title>{}{}: "
           "{}</title></circle>",
-          s.color, x(px), y(py), s.name.empty() ? "" : html_escape(s.name) + ", ", number(px, false),
-          number(py, percent));
+          s.color, x(px), y(py), s.name.empty() ? "" : html_escape(s.name) + ", ", number(px), number(py));
     }
   }
   return out;
@@ -111,12 +109,12 @@ std::string axes(const Scale& x, const Scale& y, const ChartOptions& options, do
         "<line class=\"grid\" x1=\"{0}\" y1=\"{2:.1f}\" x2=\"{1}\" y2=\"{2:.1f}\"/><text "
         "class=\"tick\" "
         "x=\"{3}\" y=\"{4:.1f}\" text-anchor=\"end\">{5}</text>",
-        kLeft, kWidth - kRight, y(tick), kLeft - 6, y(tick) + 4, number(tick, options.percent));
+        kLeft, kWidth - kRight, y(tick), kLeft - 6, y(tick) + 4, number(tick));
   }
   for (const double tick : axis_ticks(x.low, x.high, 5)) {
     if (options.integer_x && tick != std::floor(tick)) continue;
     out += fmt::format("<text class=\"tick\" x=\"{:.1f}\" y=\"{}\" text-anchor=\"middle\">{}</text>", x(tick),
-                       bottom + 15, number(tick, false));
+                       bottom + 15, number(tick));
   }
   out += fmt::format("<line class=\"axis\" x1=\"{0}\" y1=\"{2}\" x2=\"{1}\" y2=\"{2}\"/>", kLeft, kWidth - kRight,
                      bottom);
@@ -210,13 +208,13 @@ std::string line_chart(const std::vector<Series>& series, const ChartOptions& op
   if (x_low > x_high) return "";
   auto [low, high] = padded_range(y_low, y_high);
   low = options.y_min.value_or(low);
-  high = std::max(options.y_max.value_or(high), low + 1e-12);
+  high = std::max(high, low + 1e-12);
   if (x_low == x_high) x_low -= 0.5, x_high += 0.5;
   const Scale x{x_low, x_high, kLeft + 6, kWidth - kRight - 6};
   const Scale y{low, high, kHeight - kBottom, kTop};
   std::string body = axes(x, y, options, kHeight - kBottom);
   for (const Series& s : series) body += whiskers(s, x, y);
-  for (const Series& s : series) body += polyline(s, x, y, options.percent);
+  for (const Series& s : series) body += polyline(s, x, y);
   return figure(options.title, legend(series), kHeight, body);
 }
 
@@ -242,7 +240,7 @@ std::string reliability_diagram(const std::string& title, const std::vector<Reli
       body += whisker(color, x(bin.confidence), y(bin.accuracy_low), y(bin.accuracy_high));
   }
   std::sort(line.points.begin(), line.points.end());
-  body += polyline(line, x, y, false);
+  body += polyline(line, x, y);
   const double base = kTall - 16;
   for (const ReliabilityBar& bin : bins) {
     if (bin.count <= 0) continue;

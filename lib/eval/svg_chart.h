@@ -29,8 +29,7 @@ struct Series {
 struct ChartOptions {
   std::string title;
   std::string x_label;
-  std::optional<double> y_min, y_max;  ///< fixed ends of the axis; otherwise from the data
-  bool percent = false;                ///< y values are shares, written in percent
+  std::optional<double> y_min;  ///< fixed lower end of the axis; otherwise from the data
   bool integer_x = true;
 };
 

@@ -39,6 +39,26 @@ class BadInputTest(CommandTest):
         config = self.rl(RL.replace("- coverage", "- coverge") + "matcher: psychic\n")
         self.check(plural("train", config), 2, "coverge", "coverage", "psychic", "word_set")
 
+    def test_how_many_answers(self):
+        single = RL.replace("num_answers: 2", "num_answers: {k}") + "format: {form}\n"
+        for k, form, text in (("[]", "compact", "expected at least one number"), ("[1, 20000]", "compact", "expected at most 10000, got 20000"),
+                              ("3", "ta", "format 'ta' holds one answer: expected 1, got 3")):
+            config = self.rl(single, k=k, form=form)
+            self.check(plural("config", "--check", config), 2, f"{config}:", "'num_answers'", text)
+            self.check(plural("train", config), 2, text)
+        self.check(plural("config", "--check", self.rl(single, k="[]", form="compact"), "--set", "task=sft"), 2, "'num_answers'")
+
+    def test_the_file_that_is_checked_is_not_written_over(self):
+        config = self.rl()
+        before = config.read_text()
+        self.check(plural("config", "--check", config, "--out", config), 2, "choose another")
+        self.assertEqual(config.read_text(), before)
+        kept = self.dir / "kept"
+        kept.write_text("kept")
+        bad = self.write_config(RL + "stepz: 1\n", name="bad.yaml", model=self.model)
+        self.check(plural("config", "--check", bad, "--out", kept), 2, "stepz")
+        self.assertEqual(kept.read_text(), "kept")
+
     def test_missing_files(self):
         self.check(plural("train", self.dir / "absent.yaml"), 2, "absent.yaml")
         self.check(plural("train", self.rl(data=self.dir / "absent.jsonl")), 2, "absent.jsonl")
@@ -102,7 +122,8 @@ class BadInputTest(CommandTest):
                               (["score"], '{"completion": "a", "gold": ["a"]}'), (["config"], "")):
             self.check(plural(*command, "--out", "/dev/full", stdin=text), 1, "/dev/full", "No space left")
         with open("/dev/full", "w", encoding="utf-8") as full:
-            self.check(plural("config", stdout=full), 1, "standard output")
+            for command in (["config"], ["--help"], ["eval", "--help"]):
+                self.check(plural(*command, stdout=full), 1, "standard output")
 
     def test_a_disk_that_fills_up_during_a_run(self):
         whole = self.rl(output=self.dir / "whole")
@@ -147,6 +168,16 @@ class BadInputTest(CommandTest):
         for folder in folders:
             folder.chmod(0o755)
         self.check(plural("train", config, "--resume"), 0, "resuming after step 8 of 8")
+
+    def test_an_evaluation_into_a_read_only_folder_ends_before_it_begins(self):
+        out = self.dir / "out"
+        out.mkdir()
+        out.chmod(0o555)
+        self.addCleanup(lambda: out.chmod(0o755))
+        data = write_lines(self.dir / "data.jsonl", EXAMPLES)
+        done = plural("eval", "--model", self.model, "--data", data, "--max-new-tokens", 4, "--out", out, preexec_fn=obey_permissions)
+        self.check(done, 1, str(out), "Permission denied")
+        self.assertNotIn("coverage", done.stderr)  # nothing was sampled
 
     def test_a_damaged_checkpoint_gives_way_to_an_older_one(self):
         config = self.rl()

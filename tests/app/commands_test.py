@@ -1,6 +1,7 @@
 """Every sub-command over small inputs: help, exit codes, results that were worked out by hand."""
 
 import collections
+import itertools
 import json
 import math
 import random
@@ -215,10 +216,18 @@ class ModelTest(CommandTest):
         self.assertNotEqual(lines(done.stdout)[0]["logprobs"], lines(plain.stdout)[0]["logprobs"])
 
     def test_a_format_of_one_answer_is_not_asked_for_more(self):
+        data = write_lines(self.dir / "data.jsonl", EXAMPLES)
+        self.check(plural("eval", "--model", "absent", "--data", data, "--format", "ta", "--num-answers", "1,3", "--out", self.dir / "out"), 2,
+                   "'ta' holds one answer")  # before a model is loaded
+        self.check(plural("eval", "--model", self.model, "--data", data, "--format", "ta", "--max-new-tokens", 4, "--out", self.dir / "out"), 0)
+        self.assertEqual(json.loads((self.dir / "out" / "metrics.json").read_text())["num_answers"], 1)
         for command in (["generate", "--model", self.model], ["score"]):
             done = plural(*command, "--format", "ta", "--num-answers", 3, stdin="")
             self.check(done, 2, "num_answers", "'ta' holds one answer, 3 were asked for")
             self.check(plural(*command, "--format", "ta", "--num-answers", 1, stdin=""), 0)
+
+    def test_raw_prompts_take_no_instruction(self):
+        self.check(plural("generate", "--model", self.model, "--raw", "--num-answers", 3, stdin='{"prompt": "x"}'), 2, "--raw")
 
     def test_init_depends_on_the_seed_only(self):
         source = self.dir / "source"
@@ -366,19 +375,139 @@ class MetricsTest(CommandTest):
 
     def test_bad_lines(self):
         bad = ['{"confidence": 1.5, "correct": 1}', '{"confidence": 0.5, "correct": "yes"}', '{"confidence": [0.5, 1], "correct": [1]}',
-               '{"confidence": 0.5, "correct": 1, "class": 3}', '{"confidence": 0.5, "correct": 1, "probability": [0.5]}']
+               '{"confidence": 0.5, "correct": 1, "class": 3}', '{"confidence": 0.5, "correct": 1, "probability": [0.5]}',
+               '{"confidence": [0.5, 0.5], "correct": [1, 0], "probability": [0.9, 0.2]}']
         done = plural("metrics", stdin="\n".join(bad) + '\n{"confidence": 1, "correct": 1}\n')
         self.check(done, 2)
         out = lines(done.stdout)
         self.assertEqual([list(o)[0] for o in out], ["error"] * len(bad) + ["count"])
         self.assertEqual(out[-1]["count"], 1)
-        for line, field in zip(out, ("confidence", "correct", "equal length", "class", "probability")):
+        for line, field in zip(out, ("confidence", "correct", "equal length", "class", "probability", "at most 1, found 1.1")):
             self.assertIn(field, line["error"])
 
     def test_nothing_in(self):
         done = plural("metrics", stdin="")
         self.check(done, 0)
         self.assertIsNone(lines(done.stdout)[0]["ece"])
+
+
+class EvalTest(CommandTest):
+    """Stored completions of every kind, measured again in plain Python."""
+
+    K, SAMPLES = 3, 3
+    GOLD = {"cat": (0, ["kitty", "red cat"], 5), "dog": (1, [], 3), "owl": (2, [], 2)}
+    WORDS = ["cat", "kitty", "red cat", "dog", "Dog!", "owl", "ant", "big ant", "the"]  # the last one has an empty normal form
+
+    def random_set(self, rng):
+        """[(number, text, confidence as written or None)]; numbers may be left out."""
+        confidences = ["0", "0.1", "0.1", "0.5", "0.9", "1", "1.5", "maybe", None]
+        return [(i, rng.choice(self.WORDS), rng.choice(confidences)) for i in range(1, self.K + 1) if rng.random() < 0.8]
+
+    @staticmethod
+    def text(answers):
+        return "".join(f"<answer{i}>{a}</answer{i}>" + ("" if q is None else f"<confidence{i}>{q}</confidence{i}>") for i, a, q in answers)
+
+    def read(self, answers):
+        """The answers of a set as dictionaries, in order."""
+        matches = {spelling: index for name, (index, aliases, _) in self.GOLD.items() for spelling in [name, *aliases]}
+        out, keys, hits = [], set(), set()
+        for number, text, stated in answers:
+            normal = {"Dog!": "dog", "the": ""}.get(text, text)
+            match = matches.get(normal, -1)
+            q = float(stated) if stated not in (None, "maybe") and float(stated) <= 1 else None
+            out.append({"number": number, "normal": normal, "match": match, "q": q, "z": int(match >= 0),
+                        "new": bool(normal) and normal not in keys, "hit": match >= 0 and match not in hits})
+            keys.add(normal)
+            hits.add(match)
+        return out
+
+    def test_stored_sets_against_plain_python(self):
+        rng = random.Random(11)
+        prompts = [[self.random_set(rng) for _ in range(self.SAMPLES)] for _ in range(40)]
+        gold = [{"answer": name, "aliases": aliases, "weight": weight} for name, (_, aliases, weight) in self.GOLD.items()]
+        written = [{"id": f"p{p}", "prompt": "?", "gold": gold, "completion": self.text(answers), "tokens": 10 + len(answers)}
+                   for p, rows in enumerate(prompts) for answers in rows]
+        data = write_lines(self.dir / "stored.jsonl", written)
+        self.check(plural("eval", "--data", data, "--num-answers", self.K, "--bootstrap", 0, "--out", self.dir / "out"), 0)
+        info = json.loads((self.dir / "out" / "metrics.json").read_text())
+        sets = [[self.read(answers) for answers in rows] for rows in prompts]
+        rows = [row for prompt in sets for row in prompt]
+        weights = [w / 10 for _, _, w in self.GOLD.values()]
+        mean, ks = statistics.mean, range(1, self.K + 1)
+
+        def hits(row):
+            return len({a["match"] for a in row if a["z"]})
+
+        def ranked(row):
+            return sorted(row, key=lambda a: -1 if a["q"] is None else a["q"], reverse=True)
+
+        def stated(row):
+            return [a for a in row if a["q"] is not None]
+
+        def distance(row):
+            """Total variation and KL; None without a confidence in a new answer."""
+            own = [a for a in stated(row) if a["new"] and (a["hit"] or not a["z"])]
+            if not own:
+                return None
+            p, q, total = [weights[a["match"]] if a["z"] else 0 for a in own], [a["q"] for a in own], sum(a["q"] for a in own)
+            q = [x / max(1, total) for x in q] + [max(0, 1 - total)]
+            p = p + [max(0, 1 - sum(p))]
+            raised = [max(x, 1e-3) for x in q]
+            return (sum(abs(a - b) for a, b in zip(p, q)) / 2, sum(a * math.log(a * sum(raised) / b) for a, b in zip(p, raised) if a > 0))
+
+        def grams(row, n):
+            lists = [a["normal"].split() for a in row]
+            return [tuple(words[i:i + n]) for words in lists for i in range(len(words) - n + 1)]
+
+        def similarity(a, b):
+            a, b = set(a["normal"].split()), set(b["normal"].split())
+            return len(a & b) / len(a | b) if a | b else 1
+
+        points = [a for row in rows for a in stated(row)]
+        answers = [a for row in rows for a in row]
+        distances = [d for d in map(distance, rows) if d]
+        tokens = [line["tokens"] for line in written]
+        expected = {
+            "rows": len(rows), "answers": len(points),
+            "coverage": mean(hits(r) / self.K for r in rows),
+            "distinct_correct": mean(map(hits, rows)),
+            "any_correct": mean(int(hits(r) > 0) for r in rows),
+            "unique": mean(sum(a["new"] for a in r) / self.K for r in rows),
+            "precision": mean(hits(r) / len(r) for r in rows if r),
+            "recall": mean(hits(r) / 3 for r in rows),
+            "f1": mean(2 * hits(r) / (len(r) + 3) for r in rows),
+            "gold_mass": mean(sum(weights[m] for m in {a["match"] for a in r if a["z"]}) for r in rows),
+            "accuracy": mean(a["z"] for a in answers),
+            "confidence_adherence": len(points) / len(answers),
+            "mean_confidence": mean(a["q"] for a in points),
+            "brier": mean((a["q"] - a["z"]) ** 2 for a in points),
+            "set_brier_sum": mean(sum((a["q"] - a["z"]) ** 2 for a in stated(r)) for r in rows if stated(r)),
+            "set_brier_mean": mean(mean((a["q"] - a["z"]) ** 2 for a in stated(r)) for r in rows if stated(r)),
+            "total_variation": mean(d[0] for d in distances), "kl": mean(d[1] for d in distances),
+            "tokens": mean(tokens), "tokens_per_correct": sum(tokens) / sum(a["z"] for a in answers),
+            "tokens_per_distinct_correct": sum(tokens) / sum(map(hits, rows)),
+            "jaccard": mean(mean(similarity(a, b) for a, b in itertools.combinations(r, 2)) for r in rows if len(r) > 1),
+            **{f"distinct_{n}": mean(len(set(g)) / len(g) for g in (grams(r, n) for r in rows) if g) for n in (1, 2)},
+            **{f"coverage@{k}": mean(hits([a for a in r if a["number"] <= k]) / k for r in rows) for k in ks},
+            **{f"coverage@rank{k}": mean(hits(ranked(r)[:k]) / k for r in rows) for k in ks},
+            **{f"pass@{k}": mean(int(hits(ranked(r)[:k]) > 0) for r in rows) for k in ks},
+            **{f"accuracy@rank{k}": mean(ranked(r)[k - 1]["z"] for r in rows if len(r) >= k) for k in ks},
+            **{f"sample_pass@{k}": mean(mean(int(any(hits(r) for r in some)) for some in itertools.combinations(prompt, k)) for prompt in sets)
+               for k in range(1, self.SAMPLES + 1)},
+        }
+        for name, value in expected.items():
+            self.assertAlmostEqual(info["metrics"][name], value, places=9, msg=name)
+        self.assertEqual(len(info["curve"]), self.K + self.SAMPLES - 1)
+        for point, k in zip(info["curve"], ks):
+            self.assertEqual(point["answers"], k)
+            self.assertAlmostEqual(point["distinct_correct"], mean(hits([a for a in r if a["number"] <= k]) for r in rows))
+            self.assertAlmostEqual(point["unique"], mean(sum(a["new"] for a in r if a["number"] <= k) for r in rows))
+        for point, draws in zip(info["curve"][self.K:], range(2, self.SAMPLES + 1)):
+            choices = [[[a for r in some for a in r] for some in itertools.combinations(prompt, draws)] for prompt in sets]
+            self.assertEqual(point["answers"], draws * self.K)
+            self.assertAlmostEqual(point["tokens"], draws * mean(tokens))
+            self.assertAlmostEqual(point["distinct_correct"], mean(mean(map(hits, some)) for some in choices))
+            self.assertAlmostEqual(point["unique"], mean(mean(len({a["normal"] for a in s if a["normal"]}) for s in some) for some in choices))
 
 
 class ConfigTest(CommandTest):

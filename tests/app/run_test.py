@@ -249,6 +249,9 @@ class RunTest(CommandTest):
                        "--seed", 1, "--out", self.dir / "again")
         self.check(again, 0)
         self.assertEqual(json.loads((self.dir / "again" / "metrics.json").read_text())["metrics"]["coverage"], best["value"])
+        few = plural("eval", "--model", run / "best", "--config", config, "--set", "evaluation.limit=1", "--bootstrap", 0, "--out", self.dir / "few")
+        self.check(few, 0)
+        self.assertEqual(json.loads((self.dir / "few" / "metrics.json").read_text())["prompts"], 1)
         self.check(plural("report", run), 0)
         self.assertIn("eval/second/coverage", (run / "report.html").read_text())
 
@@ -351,6 +354,10 @@ class RunTest(CommandTest):
             self.assertIn(text, html)
         for text in ("<script", "http:", "https:", "nan"):
             self.assertNotIn(text, html)
+        # What lies in OUT already is shown, and said.
+        again = plural("eval", "--model", self.model, "--data", files["first"], "--max-new-tokens", 4, "--num-answers", 2, "--baseline", "independent",
+                       "--bootstrap", 0, "--out", out)
+        self.check(again, 0, "of an earlier command", "first-answer_probability")
 
     def test_evaluation_without_a_model(self):
         data = write_lines(self.dir / "data.jsonl", EXAMPLES)
@@ -366,6 +373,21 @@ class RunTest(CommandTest):
         self.assertEqual(first["by_num_answers"], second["by_num_answers"])
         self.assertEqual(first["curve"][1:], second["curve"][1:])  # what the first answer alone cost is not known any more
         self.assertEqual(first["metrics"]["sample_pass@3"], second["metrics"]["sample_pass@3"])
+
+        self.assertEqual((first["sampling"]["max_new_tokens"], second["sampling"]), (24, None))
+
+        # Lines in any order; the last one is of the first prompt. Nothing names K or an id in the second file.
+        lone = {"prompt": "x", "gold": ["b"], "completion": "<answer1>b</answer1><confidence1>1</confidence1>"}
+        stored = write_lines(self.dir / "stored.jsonl", [{**lone, "id": name} for name in "aba"])
+        nameless = write_lines(self.dir / "nameless.jsonl", [lone, lone])
+        for file, prompts, samples in ((stored, 2, 2), (nameless, 2, 1)):
+            self.check(plural("eval", "--data", file, "--bootstrap", 0, "--out", again), 0)
+            info = json.loads((again / "metrics.json").read_text())
+            self.assertEqual((info["prompts"], info["samples_per_prompt"]), (prompts, samples))
+        self.assertEqual([row["id"] for row in lines((again / "samples.jsonl").read_text())], ["#1", "#2"])
+        bad = write_lines(self.dir / "bad.jsonl", [{**lone, "id": "q", "num_answers": 100000}])
+        self.check(plural("eval", "--data", bad, "--out", again), 2, "example 'q'", "num_answers", "from 1 to 1000")
+        self.check(plural("eval", "--data", stored, "--num-answers", "3,3", "--out", again), 2, "3 is given twice")
 
         self.check(plural("eval", "--data", data, "--out", again), 2, "example 'q0'", "completion", "give a model")
         self.check(plural("eval", "--data", made / "samples.jsonl", "--mode", "sequential", "--out", again), 2, "--model")

@@ -54,7 +54,8 @@ TEST_CASE("a small configuration takes the defaults of every part") {
   CHECK(read(kMinimal + "num_answers: 5").num_answers == std::vector<int64_t>{5});
   CHECK(read(kMinimal + "num_answers: [5, 1]").num_answers == std::vector<int64_t>{5, 1});
   CHECK_THAT(error_of(kMinimal + "num_answers: 0"), Contains("expected a whole number >= 1, or a list of them"));
-  CHECK_THAT(error_of(kMinimal + "num_answers: []"), Contains("expected at least one number"));
+  for (const char* task : {"task: rl\n", "task: sft\n"})
+    CHECK_THAT(error_of(task + kMinimal + "num_answers: []"), Contains("expected at least one number"));
 }
 
 TEST_CASE("rules across fields are reported with everything else") {

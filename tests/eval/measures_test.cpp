@@ -284,16 +284,19 @@ TEST_CASE("evaluate_sets") {
 namespace {
 
 /// Rows of a compact set over the gold answers cat .5, dog .3, owl .2.
-AnswerBatch animal_sets(std::span<const std::string> texts, int64_t k) {
+AnswerBatch animal_sets(std::span<const std::string> texts, const std::vector<int64_t>& k) {
   static const Example example = [] {
     Example animals;
     animals.gold = {{"cat", {}, 5}, {"dog", {}, 3}, {"owl", {}, 2}};
     return animals;
   }();
   std::vector<CompletionView> views;
-  for (const std::string& text : texts) views.push_back({&example, text, {}, k});
+  for (size_t row = 0; row < texts.size(); ++row) views.push_back({&example, texts[row], {}, k[row]});
   return build_answer_batch(views, *make_answer_format("compact"), *make_matcher("alias"), nullptr, at::kCPU,
                             at::kDouble);
+}
+AnswerBatch animal_sets(std::span<const std::string> texts, int64_t k) {
+  return animal_sets(texts, std::vector<int64_t>(texts.size(), k));
 }
 
 std::string set_text(const std::vector<std::pair<std::string, std::string>>& answers) {
@@ -429,6 +432,55 @@ TEST_CASE("several completions of a prompt: pass@k and what sampling on brings, 
   CHECK(to_metric_map(m).at("sample_pass@3") == Approx(m.sample_pass_at[2]));
 }
 
+TEST_CASE("an answer without a usable confidence ranks after those that are stated") {
+  for (const char* unusable : {"x", "1.5", "-1"}) {
+    INFO(unusable);
+    const std::string texts[] = {set_text({{"cat", unusable}, {"ant", "0"}})};
+    const SetMetrics m = evaluate_sets(animal_sets(texts, 2));
+    CHECK(m.coverage_by_rank[0] == 0);
+    CHECK(m.pass_at[0] == 0);
+    CHECK(m.accuracy_by_rank[0] == 0);
+    CHECK(m.accuracy_by_rank[1] == 1);
+  }
+}
+
+TEST_CASE("what is not known of the tokens is not known of the curve") {
+  const std::string texts[] = {set_text({{"cat", "1"}, {"dog", "1"}}), set_text({{"cat", "1"}, {"ant", "0"}})};
+  const int64_t prompt_of_row[] = {0, 0};
+  AnswerBatch batch = animal_sets(texts, 2);
+  batch.length = at::tensor({30, 50}).to(at::kLong);
+  SetMetrics m = evaluate_sets(batch, prompt_of_row);
+  REQUIRE(m.curve.size() == 3);
+  CHECK(std::isnan(m.curve[0].tokens));  // whole rows are counted, not what their first answers took
+  CHECK(m.curve[1].tokens == 40);
+  CHECK(m.curve[2].tokens == 80);
+  batch.length[1] = 0;
+  m = evaluate_sets(batch, prompt_of_row);
+  for (const CoveragePoint& point : m.curve) CHECK(std::isnan(point.tokens));
+
+  // A completion that begins with answer 2 had spent nothing on answer 1.
+  const std::string late[] = {"<answer2>cat</answer2>", set_text({{"cat", "1"}, {"ant", "0"}})};
+  batch = animal_sets(late, 2);
+  batch.length = at::tensor({30, 50}).to(at::kLong);
+  m = evaluate_sets(batch, {}, at::tensor({0, 22, 10, 20}).to(at::kLong).view({2, 2}));
+  CHECK(m.curve[0].tokens == 5);
+}
+
+TEST_CASE("rows that were asked for different K count at k where they were asked for as many") {
+  const std::string texts[] = {set_text({{"cat", "1"}}), set_text({{"cat", "1"}, {"dog", "1"}})};
+  const int64_t prompt_of_row[] = {0, 0};
+  AnswerBatch batch = animal_sets(texts, std::vector<int64_t>{1, 2});
+  batch.length = at::tensor({10, 20}).to(at::kLong);
+  const SetMetrics m = evaluate_sets(batch, prompt_of_row, at::tensor({10, 0, 12, 20}).to(at::kLong).view({2, 2}));
+  CHECK(m.coverage == 1);
+  CHECK(m.coverage_at[1] == 1);
+  REQUIRE(m.curve.size() == 2);  // "4 answers drawn" would be false of two completions
+  CHECK(m.curve[0].distinct_correct == 1);
+  CHECK(m.curve[0].tokens == 11);
+  CHECK(m.curve[1].distinct_correct == 2);
+  CHECK(m.curve[1].tokens == 20);
+}
+
 TEST_CASE("intervals of a set's metrics resample prompts with all their rows") {
   // Prompt 0: two rows with one hit each; prompt 1: two rows without. A draw of two prompts has coverage 0, .5 or 1,
   // each end with chance 1/4. Resampling rows would give quarters too and be much narrower.
@@ -446,6 +498,23 @@ TEST_CASE("intervals of a set's metrics resample prompts with all their rows") {
   CHECK(std::isnan(intervals.at("tokens").low));
 }
 
+TEST_CASE("the intervals have the names of the metrics, also where prompts have unequal numbers of rows") {
+  const std::string texts[] = {set_text({{"cat", "1"}}), set_text({{"dog", "1"}}), set_text({{"ant", "0"}})};
+  const AnswerBatch batch = animal_sets(texts, 1);
+  const int64_t prompt_of_row[] = {0, 0, 1};
+  const auto names = [](const auto& map) {
+    std::vector<std::string> list;
+    for (const auto& [name, value] : map) list.push_back(name);
+    return list;
+  };
+  const auto measured = names(to_metric_map(evaluate_sets(batch, prompt_of_row)));
+  CHECK(names(set_metric_intervals(batch, prompt_of_row, {.replicates = 50})) == measured);
+  CHECK(set_metric_names(1) == measured);
+  const std::vector<std::string> several = set_metric_names(2, 3);
+  CHECK(std::count(several.begin(), several.end(), "sample_pass@3") == 1);
+  CHECK(std::count(several.begin(), several.end(), "sample_pass@4") == 0);
+}
+
 TEST_CASE("which way of a metric is better") {
   CHECK(better_direction("coverage@2") == 1);
   CHECK(better_direction("brier") == -1);
@@ -453,6 +522,7 @@ TEST_CASE("which way of a metric is better") {
   CHECK(better_direction("ece_debiased") == -1);
   CHECK(better_direction("tokens_per_distinct_correct") == -1);
   CHECK(better_direction("mean_confidence") == 0);
+  CHECK(better_direction("forced_answers") == 0);
 }
 
 TEST_CASE("evaluate_sets of nothing is undefined, not zero") {

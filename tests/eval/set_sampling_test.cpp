@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <functional>
+#include <nlohmann/json.hpp>
 
 #include "lib/core/format.h"
 #include "lib/eval/evaluator.h"
@@ -165,6 +166,25 @@ TEST_CASE("sequential: each prompt rules out the answers so far") {
   CHECK(evaluate(sets, 3, *world.format, *make_matcher("alias")).metrics.at("coverage") == Approx((2.0 / 3 + 0) / 2));
 }
 
+TEST_CASE("sequential: answers that no longer fit in the context are not ruled out, the earliest first") {
+  const std::string shouted(60, 'x');
+  World world([&](const std::string& prompt, int64_t) {
+    return answer((contains(prompt, shouted) ? "b" : "a") + shouted, "0.5");
+  });
+  world.examples.resize(1);
+  AskParts parts = world.parts();
+  AskOptions options;
+  options.num_answers = 3;
+  options.mode = AskMode::kSequential;
+  // Room for the prompt with one answer ruled out, not with two.
+  const std::vector<std::string> one = {"a" + shouted};
+  parts.context_length = static_cast<int64_t>(evaluation_prompt(parts, world.examples[0], 1, one).size()) + 10;
+  sample_sets(parts, options);
+  REQUIRE(world.engine.calls.size() == 3);
+  CHECK(contains(world.engine.calls[1].prompts[0], "these answers: a" + shouted + "."));
+  CHECK(contains(world.engine.calls[2].prompts[0], "these answers: b" + shouted + "."));
+}
+
 TEST_CASE("the probability of an answer's own tokens as its confidence") {
   // "<answer1> owl </answer1>": o w l are tokens 10, 11, 12, with log-probs -.11, -.12, -.13.
   World world([](const std::string&, int64_t) { return "<answer1> owl </answer1><confidence1>0.9</confidence1>"; });
@@ -212,12 +232,30 @@ TEST_CASE("forced completion of a missing answer, then of its confidence") {
   CHECK(forced.forced_answers == 1);
   CHECK(forced.forced_confidences == 1);
   CHECK(sets[1].forced_answers == 0);
+  // " owl " and the end of the turn: o w l have the log-probs -.02, -.03, -.04.
+  auto probable = sets;
+  set_confidences(probable, ConfidenceSource::kProbability);
+  CHECK(probable[0].answers.answers[0].confidence == Approx(std::exp(-0.09)));
 
   const Evaluation measured = evaluate(sets, 2, *world.format, *make_matcher("alias"));
   CHECK(measured.metrics.at("forced_answers") == Approx(0.5));
   CHECK(measured.metrics.at("forced_confidences") == Approx(0.5));
   CHECK(measured.metrics.at("accuracy") == 1);
   CHECK(measured.metrics.at("brier") == Approx((0.04 + 0.09) / 2));
+}
+
+TEST_CASE("the share of forced confidences is over answers, not over missing ones") {
+  World world([](const std::string& prompt, int64_t g) {
+    if (contains(prompt, "Probability that")) return std::string("80");
+    return std::string(g == 0 ? "<answer1>owl</answer1>" : "no idea");
+  });
+  AskOptions options;
+  options.num_answers = 3;
+  options.mode = AskMode::kIndependent;
+  options.force_confidences = true;
+  const auto sets = sample_sets(world.parts(), options);
+  CHECK(sets[0].forced_confidences == 1);
+  CHECK(evaluate(sets, 3, *world.format, *make_matcher("alias")).metrics.at("forced_confidences") == 1);
 }
 
 TEST_CASE("forced confidence: no number, no confidence; nothing is asked that does not fit") {
@@ -270,6 +308,18 @@ TEST_CASE("existing completions: lines with one id are sets of one prompt") {
   CHECK(measured.metrics.at("coverage") == Approx((0.5 + 0.5 + 0) / 3));
   CHECK(measured.metrics.at("tokens") == Approx(20.0 / 3));
   CHECK(measured.metrics.at("sample_pass@1") == Approx((0.5 + 1) / 2));
+  CHECK(stored_num_answers(examples, 10) == std::vector<int64_t>{2, 3});
+  CHECK_FALSE(contains(measured.samples, "finish_reason"));  // nobody knows how these ended
+
+  // Without ids nothing says that two lines are of one prompt.
+  const std::vector<Example> nameless = {
+      line("", R"("completion": null, "completions": ["<answer1>owl</answer1>", ""])"),
+      line("", R"("completion": "none")")};
+  const auto apart = read_sets(nameless, *format, 2);
+  CHECK(apart[0].prompt == 0);
+  CHECK(apart[1].prompt == 1);
+  CHECK(apart[1].sample == 0);
+  CHECK(apart[0].answers.answers.size() == 2);  // of two completions, the null one is none
 
   const auto refused = [&](const std::string& fields, const char* what) {
     const std::vector<Example> bad = {line("x", fields)};
@@ -279,8 +329,65 @@ TEST_CASE("existing completions: lines with one id are sets of one prompt") {
   refused(R"("completion": 5)", "expected text");
   refused(R"("completions": ["a"])", "a list of 2 texts");
   refused(R"("completion": "a", "tokens": -1)", "whole number");
+  refused(R"("completion": "a", "forced_answers": 1)", "did not write by itself");
+  for (const char* k : {"0", "-1", "11", "1.5", "\"2\""}) {
+    INFO(k);
+    const std::vector<Example> bad = {line("x", std::string("\"completion\": \"a\", \"num_answers\": ") + k)};
+    CHECK_THROWS_WITH(stored_num_answers(bad, 10), Catch::Contains("example 'x'") && Catch::Contains("from 1 to 10"));
+  }
+  const std::vector<Example> single = {line("x", R"("completion": "<answer>owl</answer>")")};
+  CHECK_THROWS_WITH(read_sets(single, *make_answer_format("ta"), 2), Catch::Contains("'ta' holds one answer"));
+  CHECK(read_sets(single, *make_answer_format("ta"), 1).size() == 1);
   auto copy = sets;
   CHECK_THROWS_WITH(set_confidences(copy, ConfidenceSource::kProbability), Catch::Contains("give a model"));
+}
+
+namespace {
+
+/// Judges like "alias" but counts how often it is asked; questions about "kite" fail.
+class CountingMatcher final : public Matcher {
+ public:
+  std::string name() const override { return "counting"; }
+  int64_t match(const Answer& candidate, const Example& example) const override {
+    const MatchQuestion question{&candidate, &example};
+    return match_all({&question, 1}).gold[0];
+  }
+  MatchVerdicts match_all(std::span<const MatchQuestion> questions) const override {
+    MatchVerdicts verdicts = alias_->match_all(questions);
+    for (size_t i = 0; i < questions.size(); ++i) {
+      ++asked;
+      if (questions[i].candidate->text != "kite") continue;
+      verdicts.gold[i] = -1;
+      verdicts.problem = "the worker fell over";
+      ++verdicts.metrics["failures"];
+    }
+    return verdicts;
+  }
+  mutable int64_t asked = 0;
+
+ private:
+  std::unique_ptr<Matcher> alias_ = make_matcher("alias");
+};
+
+}  // namespace
+
+TEST_CASE("a matcher that asks outside is asked once about each answer, and its failures are told") {
+  World world([](const std::string&, int64_t) { return answer("owl", "0.5") + answer("kite", "0.5", 2); });
+  world.examples[0].source = "birds";
+  AskOptions options;
+  options.num_answers = 2;
+  const auto sets = sample_sets(world.parts(), options);
+  const CountingMatcher matcher;
+  const Evaluation measured = evaluate(sets, 2, *world.format, matcher, {.replicates = 3});
+  CHECK(matcher.asked == 4);
+  CHECK(measured.metrics.at("match/failures") == 2);
+  CHECK(measured.match_problem == "the worker fell over");
+  // The lines say what was measured, and whom to ask when they are evaluated again.
+  const auto first = nlohmann::json::parse(measured.samples.substr(0, measured.samples.find('\n')));
+  CHECK(first["answers"][0]["match"] == 0);
+  CHECK(first["answers"][1]["match"] == -1);
+  CHECK(first["source"] == "birds");
+  CHECK(first["finish_reason"] == "stop");
 }
 
 TEST_CASE("names of data sets") {
