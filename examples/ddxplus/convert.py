@@ -15,6 +15,7 @@ A line that cannot be used is an error that names file, line, column and what to
 
 import argparse
 import ast
+import collections
 import contextlib
 import csv
 import io
@@ -48,11 +49,15 @@ def read_json(path, what):
     return table
 
 
-def need(entry, key, kind, where):
-    found = entry.get(key) if isinstance(entry, dict) else entry
+def need(entry, key, kind, where, default=None):
+    found = entry.get(key, default) if isinstance(entry, dict) else entry
     if not isinstance(entry, dict) or not isinstance(found, kind):
         raise BadInput(f"{where}: expected '{key}' to be {kind.__name__}, found {json.dumps(found)}")
     return found
+
+
+# values: {code: in words}; default: the code that says "nothing"; possible: all codes, none for a binary evidence.
+Evidence = collections.namedtuple("Evidence", "question antecedent values default possible")
 
 
 class Evidences:
@@ -66,10 +71,10 @@ class Evidences:
             question = need(entry, "question_en", str, where).strip()
             antecedent = need(entry, "is_antecedent", bool, where)
             values = {code: need(meaning, "en", str, f"{where}, value '{code}'").strip()
-                      for code, meaning in need(entry, "value_meaning", dict, where).items()}
-            possible = {str(value) for value in need(entry, "possible-values", list, where)}
+                      for code, meaning in need(entry, "value_meaning", dict, where, {}).items()}
+            possible = {str(value) for value in need(entry, "possible-values", list, where, [])}
             name = need(entry, "name", str, where)
-            self.by_name[name] = (question, antecedent, values, str(entry.get("default_value")), possible)
+            self.by_name[name] = Evidence(question, antecedent, values, str(entry.get("default_value")), possible)
 
     def describe(self, codes):
         """{question: [answers]} of symptoms, and of antecedents. A binary evidence is answered by "yes"."""
@@ -79,15 +84,15 @@ class Evidences:
             if name not in self.by_name:
                 raise BadInput(f"evidence '{name}' is not in {self.path}; take the file of the same release "
                                "(French and English names differ)")
-            question, antecedent, values, default, possible = self.by_name[name]
-            if bool(possible) != bool(has_value):
-                raise BadInput(f"evidence '{code}' {'needs a' if possible else 'takes no'} value after '_@_'")
-            if has_value and value not in possible:
+            evidence = self.by_name[name]
+            if bool(evidence.possible) != bool(has_value):
+                raise BadInput(f"evidence '{code}' {'needs a' if evidence.possible else 'takes no'} value after '_@_'")
+            if has_value and value not in evidence.possible:
                 raise BadInput(f"evidence '{name}' has no value '{value}' in {self.path}")
-            if has_value and value == default:
+            if has_value and value == evidence.default:
                 continue
-            answers = (antecedents if antecedent else symptoms).setdefault(question, [])
-            answers.append(values.get(value, value) if has_value else "yes")
+            answers = (antecedents if evidence.antecedent else symptoms).setdefault(evidence.question, [])
+            answers.append(evidence.values.get(value, value) if has_value else "yes")
         return symptoms, antecedents
 
 
