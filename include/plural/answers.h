@@ -119,7 +119,7 @@ class Matcher {
  public:
   virtual ~Matcher() = default;
   virtual std::string name() const = 0;
-  /// Index of the gold answer that `candidate` is, or -1. An empty normal form matches nothing.
+  /// Index of the gold answer that `candidate` is, or -1. An empty answer matches nothing.
   virtual int64_t match(const Answer& candidate, const Example& example) const = 0;
   /// match() with the work on the gold answers done once. Override it where that saves time.
   virtual MatchFunction prepare(const Example& example) const {
@@ -132,8 +132,8 @@ class Matcher {
 };
 
 /// "normalised" (equal normal forms of answer), "alias" (answer or any alias), "word_set" (equal sets of
-/// singular-folded words, aliases included), "external" (asks worker processes, docs/rewards/external.md; the only one
-/// with options). Unknown names and options throw InputError.
+/// singular-folded words, aliases included); with options: "external" (asks worker processes, docs/rewards/external.md),
+/// "code" (runs programs against tests, docs/rewards/code.md). Unknown names and options throw InputError.
 std::unique_ptr<Matcher> make_matcher(std::string_view name, const ConfigNode& options = {});
 
 /// B parsed completions as tensors on one device: all that rewards and credit need. K = slots.
