@@ -138,8 +138,9 @@ class Matcher {
 };
 
 /// "normalised" (equal normal forms of answer), "alias" (answer or any alias), "word_set" (equal sets of
-/// singular-folded words, aliases included), "external" (asks worker processes, docs/rewards/external.md; the only one
-/// with options). Unknown names and options throw InputError.
+/// singular-folded words, aliases included); with options: "external" (asks worker processes,
+/// docs/rewards/external.md), "code" (runs programs against tests, docs/rewards/code.md). Unknown names and options
+/// throw InputError.
 std::unique_ptr<Matcher> make_matcher(std::string_view name, const ConfigNode& options = {});
 
 /// B parsed completions as tensors on one device: all that rewards and credit need. K = slots.

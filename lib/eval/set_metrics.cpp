@@ -7,6 +7,7 @@
 #include <numeric>
 #include <set>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "lib/core/format.h"
 #include "plural/error.h"
@@ -419,9 +420,10 @@ CoveragePoint over_completions(const Prompts& prompts, int64_t k, int64_t draws)
     std::unordered_map<int64_t, int64_t> hits, texts;
     double spent = 0;
     for (const SetRow& row : *prompt) {
+      std::unordered_set<int64_t> of_row;  // answers with keys of their own may share a text
       for (const Slot& slot : row.slots) {
         if (slot.first_hit) ++hits[slot.match];
-        if (slot.first_of_key) ++texts[slot.text];
+        if (slot.first_of_key && of_row.insert(slot.text).second) ++texts[slot.text];
       }
       spent += row.tokens;
     }

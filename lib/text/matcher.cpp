@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "lib/core/format.h"
+#include "lib/text/code_matcher.h"
 #include "lib/text/external_matcher.h"
 #include "lib/text/normal_form.h"
 #include "plural/answers.h"
@@ -100,13 +101,14 @@ std::vector<int64_t> Matcher::gold_owners(const Example& example) const {
 
 std::unique_ptr<Matcher> make_matcher(std::string_view name, const ConfigNode& options) {
   if (name == "external") return make_external_matcher(options);
+  if (name == "code") return make_code_matcher(options);
   if (!options.entries.empty())
     throw InputError(fmt::format("{}: the matcher '{}' has no option '{}'", to_string(options.entries[0].mark), name,
                                  options.entries[0].key));
   if (name == "normalised") return std::make_unique<KeyMatcher>("normalised", false, false);
   if (name == "alias") return std::make_unique<KeyMatcher>("alias", true, false);
   if (name == "word_set") return std::make_unique<KeyMatcher>("word_set", true, true);
-  throw InputError(fmt::format("unknown matcher '{}'; the matchers are normalised, alias, word_set, external", name));
+  throw InputError(fmt::format("unknown matcher '{}'; the matchers are normalised, alias, word_set, external, code", name));
 }
 
 }  // namespace plural

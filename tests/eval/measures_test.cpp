@@ -481,6 +481,18 @@ TEST_CASE("rows that were asked for different K count at k where they were asked
   CHECK(m.curve[1].tokens == 20);
 }
 
+TEST_CASE("answers that a matcher tells apart may share a normal form: sampling on counts the form once a completion") {
+  const std::vector<std::string> texts(2, set_text({{"x + y", "0.5"}, {"x - y", "0.5"}}));
+  AnswerBatch batch = animal_sets(texts, 2);
+  batch.key = at::tensor({0, 1, 0, 1}, at::kLong).view({2, 2});  // as by the matcher code
+  const int64_t prompt_of_row[] = {1, 1};
+  const SetMetrics m = evaluate_sets(batch, prompt_of_row);
+  CHECK(m.unique == 1);
+  REQUIRE(m.curve.size() == 3);
+  CHECK(m.curve[1].unique == 2);
+  CHECK(m.curve[2].unique == 1);
+}
+
 TEST_CASE("intervals of a set's metrics resample prompts with all their rows") {
   // Prompt 0: two rows with one hit each; prompt 1: two rows without. A draw of two prompts has coverage 0, .5 or 1,
   // each end with chance 1/4. Resampling rows would give quarters too and be much narrower.

@@ -104,3 +104,64 @@ TEST_CASE("code: rows without tests are left out, and bad tests are the data's f
     CHECK_THROWS_WITH(Programs(bad, {{kDouble}}).score(), Catch::Contains("example 'double', field 'tests'"));
   }
 }
+
+TEST_CASE("code: what a right program earns at least") {
+  if (!usable()) return;
+  const auto margin = [](const std::string& options, int64_t k) {
+    return builtin_rewards().make("code", parse_yaml(options, "options"))->zero_confidence_margin(k, false);
+  };
+  CHECK(margin("{}", 4) == 0.25);
+  CHECK(margin("{combine: any}", 4) == 0);  // another program may have earned it all
+  CHECK(margin("{combine: any}", 1) == 1);
+  CHECK(margin("{grade: fraction}", 1) == 0);  // a wrong program may fail one test of many
+}
+
+TEST_CASE("the matcher code: a program that passes every test is the first gold answer") {
+  if (!usable()) return;
+  const auto matcher = make_matcher("code", parse_yaml("{time_limit_s: 2, parallel: 2}", "matcher"));
+  CHECK(matcher->name() == "code");
+  Example twice, other;
+  twice.id = "twice";
+  twice.gold = {{"the reference", {}, 1}, {"another one", {}, 1}};
+  twice.extra["tests"] = kEcho;
+  other = twice;
+  other.extra["tests"] = R"([{"input": "1", "output": "3"}])";  // as many as 2 + 1
+  const auto answer = [](const std::string& program) {
+    Answer a;
+    a.text = program;
+    a.normal = normal_form(program);
+    return a;
+  };
+  const std::vector<Answer> answers = {
+      answer(kDouble),         answer(kTwoPlus), answer("```python\n" + kDouble + "\n```"),
+      answer("the reference"), answer(""),       answer("while True: pass")};
+  std::vector<MatchQuestion> questions;
+  for (const Answer& a : answers) questions.push_back({&a, &twice});
+  questions.push_back({&answers[1], &other});
+  const MatchVerdicts verdicts = matcher->match_all(questions);
+  CHECK(verdicts.gold == std::vector<int64_t>{0, -1, 0, -1, -1, -1, 0});
+  CHECK(verdicts.metrics == std::map<std::string, double>{{"programs", 6}, {"failures", 0}});
+  CHECK(verdicts.problem.empty());
+  // Programs are compared as text: x + y is not x - y, which have one normal form.
+  CHECK(matcher->key(answers[0]) == kDouble);
+  CHECK(matcher->key(answers[0]) != matcher->key(answers[1]));
+  // Verdicts are remembered: asking for a program that runs for ever takes its two seconds only once.
+  CHECK(seconds_of([&] { CHECK(matcher->match_all(questions).gold == verdicts.gold); }) < 1);
+  CHECK(matcher->match(answers[0], twice) == 0);
+}
+
+TEST_CASE("the matcher code: data without tests or gold answers, and bad options, are said") {
+  if (!usable()) return;
+  const auto matcher = make_matcher("code");
+  Example example;
+  example.id = "bare";
+  example.gold = {{"x", {}, 1}};
+  Answer answer;
+  answer.text = answer.normal = kDouble;
+  CHECK_THROWS_WITH(matcher->match(answer, example), Catch::Contains("example 'bare'") && Catch::Contains("'tests'"));
+  example.extra["tests"] = kEcho;
+  example.gold.clear();
+  CHECK_THROWS_WITH(matcher->match(answer, example), Catch::Contains("example 'bare'") && Catch::Contains("gold"));
+  CHECK_THROWS_WITH(make_matcher("code", parse_yaml("{command: [python3]}", "matcher")), Catch::Contains("below /usr"));
+  CHECK_THROWS_WITH(make_matcher("code", parse_yaml("{workers: 1}", "matcher")), Catch::Contains("workers"));
+}
