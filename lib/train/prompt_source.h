@@ -25,24 +25,24 @@ struct SampledGroup {
   int64_t example = 0;
   int64_t num_answers = 1;
   int64_t step = 0;  ///< steps done when it was sampled
-  std::vector<TokenId> prompt;
-  std::vector<Completion> rows;
+  std::vector<TokenId> prompt{};
+  std::vector<Completion> rows{};
 };
 
 /// What a step did, to be reported when it can no longer fail.
 struct PromptUse {
-  int64_t drawn = 0;                                   ///< prompts drawn
-  int64_t carried = 0;                                 ///< groups taken over from earlier steps
-  std::vector<std::pair<int64_t, double>> pass_rates;  ///< (example, pass rate) of each prompt drawn
-  std::vector<SampledGroup> spare;                     ///< groups sampled in this step for later ones
+  int64_t drawn = 0;                                     ///< prompts drawn
+  int64_t carried = 0;                                   ///< groups taken over from earlier steps
+  std::vector<std::pair<int64_t, double>> pass_rates{};  ///< (example, pass rate) of each prompt drawn
+  std::vector<SampledGroup> spare{};                     ///< groups sampled in this step for later ones
 };
 
 struct PromptSourceOptions {
   int64_t examples = 0;  ///< size of the data
   int64_t samples_per_prompt = 1;
   std::vector<int64_t> num_answers = {1};  ///< K is drawn uniformly from these
-  CurriculumOptions curriculum;
-  CarryOverOptions carry_over;
+  CurriculumOptions curriculum{};
+  CarryOverOptions carry_over{};
   uint64_t seed = 1;
 };
 
@@ -51,8 +51,8 @@ class PromptSource {
   /// Throws InputError for a measure or an order of unseen prompts that does not exist.
   explicit PromptSource(PromptSourceOptions options);
 
-  /// Draws first, first + 1, ... first + count - 1 of step `step`; a step draws no prompt twice before it has drawn
-  /// all of them, and without a curriculum neither does an epoch. With one, O(N log N) for N examples.
+  /// Draws first, first + 1, ... first + count - 1 of step `step`. Without a curriculum an epoch has every example once;
+  /// with one, a step has every example before it has any a second time, at O(N log N) for N examples.
   std::vector<PromptDraw> draw(int64_t step, int64_t first, int64_t count) const;
   /// At most `most` of the groups that were kept, oldest first; none is too old for the next step.
   std::span<const SampledGroup> carried(int64_t most) const;
