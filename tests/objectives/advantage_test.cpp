@@ -454,7 +454,7 @@ TEST_CASE("UCPO by likelihood: what is rarely written gains most") {
   AdvantageInput wrong = paid({.4, 0}, 2);
   wrong.correct = booleans({0, 0}), wrong.length = integers({1, 1}), wrong.sampler_log_prob = doubles({-1, -2});
   check_close(rows_of("ucpo", "{rarity: likelihood}", wrong), {.2, -.2}, 1e-12);
-  wrong.sampler_log_prob = {};
+  wrong.sampler_log_prob.reset();
   CHECK_THROWS_WITH(rows_of("ucpo", "{rarity: likelihood}", wrong), Catch::Contains("sampler_log_prob"));
 }
 
