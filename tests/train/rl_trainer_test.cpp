@@ -566,7 +566,7 @@ TEST_CASE("groups that refills drew too many of are learned from later, as they 
   }
   CHECK(spared > 0);
   CHECK(taken_over > 0);
-  for (int64_t steps = 1; steps < 5; ++steps) check_resume(world, thrifty_options(), steps);  // groups wait after some
+  for (int64_t steps = 1; steps < 8; ++steps) check_resume(world, thrifty_options(), steps);  // groups wait after some
 
   // Who corrects for it does so alone.
   CHECK_THROWS_WITH((Run(world, 1, thrifty_options(), at::kFloat, {.importance = "token"})),
