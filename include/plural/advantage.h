@@ -35,6 +35,9 @@ struct AdvantageInput {
   Tensor mode;          ///< [B] int64; undefined = completion_modes(answers)
   Tensor length;        ///< [B] completion tokens; undefined = answers->length
 
+  Tensor sampler_log_prob;  ///< [B] nats: ln p of each completion, end token included, by the policy that sampled it
+  Tensor log_prob;          ///< [B] nats: ln p of each completion by the policy as it is; see corrects_off_policy()
+
   SubsetScore score_subset;       ///< of the whole stack; may be empty
   SubsetScore score_confidences;  ///< of the rewards that judge confidences alone; empty = there are none
 };
@@ -56,6 +59,9 @@ class AdvantageEstimator {
   virtual bool per_token() const { return false; }
   /// Reads `greedy_total`: the trainer decodes every prompt once more, greedily.
   virtual bool needs_greedy() const { return false; }
+  /// Reads `log_prob` and weighs the completions of an older policy itself: the trainer evaluates all of them once
+  /// more, without gradient, and an objective that weighs them too (`importance`) is refused.
+  virtual bool corrects_off_policy() const { return false; }
   /// Throws InputError when G samples of K answers cannot work.
   virtual void check_sizes(int64_t samples_per_prompt, int64_t num_answers) const {}
 };

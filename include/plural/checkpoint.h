@@ -38,6 +38,7 @@ struct TrainState {
   NamedTensors parameters;                ///< by name
   NamedTensors optimizer;                 ///< AdamW::state()
   std::map<std::string, double> numbers;  ///< the trainer's own counters
+  NamedTensors memory;  ///< what the trainer remembers of earlier steps: pass rates, groups and completions kept
 };
 
 /// checkpoints/step_N under `run_dir`, complete or absent: written to a temporary folder, then renamed.

@@ -16,6 +16,7 @@ enum class RandomPurpose : uint32_t {
   kInit = 4,
   kBootstrap = 5,
   kNumAnswers = 6,
+  kCurriculum = 7,
   kUser = 100
 };
 

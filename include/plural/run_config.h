@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "plural/config.h"
+#include "plural/data_options.h"
 #include "plural/objective.h"
 #include "plural/optimizer.h"
 #include "plural/rollout.h"
@@ -115,6 +116,10 @@ struct RunConfig {
   int64_t samples_per_prompt = 8;
   int64_t passes = 1;
   int64_t max_refills = 0;
+  double refill_factor = 1.0;
+  CarryOverOptions carry_over;
+  CurriculumOptions curriculum;
+  ReplayOptions replay;
   int64_t max_batch_tokens = 8192;
   SamplingOptions sampling;
   std::vector<std::string> plugins;
@@ -149,6 +154,11 @@ struct RunConfig {
     v.field(
         "max_refills", max_refills, at_least(0),
         "rounds of further prompts in a step, in place of those whose rewards are all equal (dynamic sampling) (rl)");
+    v.field("refill_factor", refill_factor, at_least(1),
+            "prompts that a refill draws for each one it is to replace (rl)");
+    v.field("carry_over", carry_over, any_value(), "groups that refills drew too many of, kept for later steps (rl)");
+    v.field("curriculum", curriculum, any_value(), "which prompts are drawn (rl)");
+    v.field("replay", replay, any_value(), "correct completions trained on again (rl)");
     v.field("max_batch_tokens", max_batch_tokens, at_least(1),
             "packed tokens of one micro-batch; changes memory, never the result");
     v.field("sampling", sampling, any_value(), "how completions are drawn (rl)");

@@ -14,6 +14,7 @@
 #include "plural/answers.h"
 #include "plural/checkpoint.h"
 #include "plural/config.h"
+#include "plural/data_options.h"
 #include "plural/dataset.h"
 #include "plural/metrics.h"
 #include "plural/objective.h"
@@ -28,17 +29,22 @@ namespace plural {
 /// Sizes and sampling of RL. One optimiser batch = prompts_per_step x samples_per_prompt rows.
 struct RlOptions {
   int64_t steps = 100;
-  int64_t prompts_per_step = 4;            ///< P
-  int64_t samples_per_prompt = 8;          ///< G
-  int64_t passes = 1;                      ///< optimiser steps taken on each batch of completions
-  int64_t max_refills = 0;                 ///< rounds of further prompts in place of those whose rewards are all equal
+  int64_t prompts_per_step = 4;    ///< P
+  int64_t samples_per_prompt = 8;  ///< G
+  int64_t passes = 1;              ///< optimiser steps taken on each batch of completions
+  int64_t max_refills = 0;         ///< rounds of further prompts in place of those whose rewards are all equal
+  double refill_factor = 1.0;      ///< prompts that such a round draws for each one it is to replace
+  CarryOverOptions carry_over;
+  CurriculumOptions curriculum;
+  ReplayOptions replay;
   std::vector<int64_t> num_answers = {3};  ///< K; drawn uniformly from these for each prompt
   int64_t max_batch_tokens = 8192;         ///< packed tokens of one micro-batch; changes memory, never the result
   SamplingOptions sampling;
   uint64_t seed = 1;
 };
 
-/// Throws InputError naming both when the objective cannot take the advantages that the estimator gives.
+/// Throws InputError naming both when the objective cannot take the advantages that the estimator gives, or would weigh
+/// off-policy completions a second time.
 void check_advantage_fits(const Objective& objective, const AdvantageEstimator& advantage);
 
 /// One sampled row of a step, for samples/*.jsonl.
@@ -72,6 +78,9 @@ struct RlParts {
   Policy* reference = nullptr;  ///< for the KL term
 };
 
+class ModeReplay;
+class PromptSource;
+
 /// Generate, parse, score, credit, update, report. Rows of zero advantage cost no forward or backward (unless
 /// there is a KL or an entropy term); a step in which no row has an advantage changes nothing, momentum included.
 class RlTrainer {
@@ -92,13 +101,18 @@ class RlTrainer {
 
  private:
   struct LastStep;
-  /// Generate, parse and score; then again for as long as refills are allowed and groups are all-equal.
+  struct ReplayedRows;
+  /// Take over what was kept, generate, parse and score; then again for as long as refills are allowed and groups are
+  /// all-equal.
   void sample(LastStep& s) const;
+  void take_carried(LastStep& s) const;
   void draw_prompts(LastStep& s, int64_t prompts) const;
   void generate(LastStep& s) const;
   void parse(LastStep& s) const;
   void score(LastStep& s) const;
-  Tensor completion_entropy(const LastStep& s, int64_t samples_per_prompt) const;
+  void note_pass_rates(LastStep& s, int64_t fresh) const;
+  void keep_wanted(LastStep& s) const;
+  Tensor completion_entropy(const LastStep& s) const;
   RolloutBatch generate_and_hand_over(LastStep& s, std::span<const std::vector<TokenId>> prompts,
                                       const RolloutKey& key) const;
   AnswerBatch parse_rows(std::span<const CompletionView> views, at::Device device) const;
@@ -106,14 +120,17 @@ class RlTrainer {
   void pay_kl(LastStep& s) const;
   Tensor score_greedy(const LastStep& s) const;
   void credit(LastStep& s) const;
-  MetricMap update(const LastStep& s) const;
+  MetricMap update(LastStep& s) const;
+  ReplayedRows replayed_rows(const LastStep& s) const;
+  std::vector<int64_t> example_of_row(const LastStep& s) const;
   void steer_weights(MetricMap& metrics);
   StepReport report(MetricMap metrics, double seconds) const;
 
   RlParts parts_;
   RlOptions options_;
   int64_t step_ = 0;
-  int64_t data_position_ = 0;
+  std::shared_ptr<PromptSource> source_;
+  std::shared_ptr<ModeReplay> replay_;  // null where it is off
   ObjectiveWeights weights_;
   std::shared_ptr<LastStep> last_;
 };

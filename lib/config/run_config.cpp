@@ -31,6 +31,11 @@ void validate_rl(const RunConfig& config, ConfigReader& reader) {
     reader.problem("sampling.temperature", "training needs samples that differ: expected > 0, got 0 (greedy)");
   if (config.samples_per_prompt < 2 && config.max_refills > 0)
     reader.problem("max_refills", "a prompt with one sample has no rewards that differ: expected 0, or more samples");
+  if (config.refill_factor > 1 && config.max_refills == 0)
+    reader.problem("refill_factor", "only refills draw further prompts: set max_refills, or leave this at 1");
+  if (config.carry_over.max_groups > 0 && config.refill_factor == 1)
+    reader.problem("carry_over.max_groups",
+                   "refills that draw no more prompts than they replace leave nothing over: set refill_factor above 1");
   if (config.objective.surrogate == "reinforce" && config.passes > 1)
     reader.problem("passes",
                    fmt::format("surrogate 'reinforce' has no ratio, and from the second pass on the samples are "

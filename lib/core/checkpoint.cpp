@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// checkpoints/step_N: parameters.safetensors, optimizer.safetensors, state.json. The folder is filled under
-// another name and renamed when all of it is on disk, so a killed run leaves complete checkpoints only.
+// checkpoints/step_N: parameters.safetensors, optimizer.safetensors, memory.safetensors (where there is something to
+// remember), state.json. The folder is filled under another name and renamed when all of it is on disk, so a killed run
+// leaves complete checkpoints only.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -27,6 +28,7 @@ using nlohmann::json;
 constexpr int kVersion = 1;
 constexpr const char* kParameters = "parameters.safetensors";
 constexpr const char* kOptimizer = "optimizer.safetensors";
+constexpr const char* kMemory = "memory.safetensors";
 constexpr const char* kTemporary = ".tmp-";  // prefix of unfinished and of retired folders
 
 // The N of "step_N", or -1.
@@ -114,6 +116,10 @@ TrainState read_checkpoint(const fs::path& folder) {
     check_file(folder, kOptimizer, state.at("files").at(kOptimizer));
     result.parameters = read_safetensors(folder / kParameters);
     result.optimizer = read_safetensors(folder / kOptimizer);
+    if (state.at("files").contains(kMemory)) {
+      check_file(folder, kMemory, state.at("files").at(kMemory));
+      result.memory = read_safetensors(folder / kMemory);
+    }
     return result;
   } catch (const json::exception& error) {
     throw InputError(fmt::format("{}: {}", (folder / "state.json").string(), error.what()));
@@ -154,6 +160,7 @@ void save_checkpoint(const fs::path& run_dir, const TrainState& state, int64_t k
     };
     write(kParameters, state.parameters);
     write(kOptimizer, state.optimizer);
+    if (!state.memory.empty()) write(kMemory, state.memory);
     write_file_atomic(temporary / "state.json", description.dump(2) + "\n");
     detail::move_into_place(temporary, checkpoints / name);
   } catch (...) {

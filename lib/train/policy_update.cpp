@@ -23,6 +23,26 @@ struct Work {
   Tensor counted;       // [M] bool; undefined = all of them
 };
 
+// Likelihood rows in a micro-batch.
+struct LikelihoodWork {
+  MicroBatch micro;
+  Tensor weight;  // [M]
+};
+
+std::vector<LikelihoodWork> prepare(std::span<const LikelihoodRow> rows, int64_t max_batch_tokens, at::Device device) {
+  std::vector<PackRow> ids;
+  for (const LikelihoodRow& row : rows) ids.push_back(row.ids);
+  std::vector<LikelihoodWork> all;
+  for (const Span& run : cut_rows(ids, max_batch_tokens)) {
+    std::vector<double> weight;
+    for (int64_t r = run.begin; r < run.end; ++r)
+      weight.insert(weight.end(), rows[r].weight.begin(), rows[r].weight.end());
+    all.push_back({pack_micro_batch(ids, run, device), at::tensor(weight, at::kDouble).to(device)});
+    PLURAL_CHECK(all.back().weight.size(0) == all.back().micro.row.size(0), "a likelihood row has one weight a token");
+  }
+  return all;
+}
+
 bool has_advantage(const UpdateRow& row) {
   if (row.token_advantage.empty()) return row.advantage != 0.0;
   return std::ranges::any_of(row.token_advantage, [](double a) { return a != 0.0; });
@@ -73,8 +93,12 @@ class TokenSums {
 
 class Update {
  public:
-  Update(const UpdateParts& parts, std::span<const UpdateRow> rows, const UpdateOptions& options)
-      : parts_(parts), options_(options), needs_(parts.objective.needs()) {
+  Update(const UpdateParts& parts, std::span<const UpdateRow> rows, const UpdateOptions& options,
+         std::span<const LikelihoodRow> likelihood)
+      : parts_(parts),
+        options_(options),
+        needs_(parts.objective.needs()),
+        likelihood_(prepare(likelihood, options.max_batch_tokens, parts.policy.device())) {
     std::vector<const UpdateRow*> learning, idle;
     for (const UpdateRow& row : rows) {
       if (!row.counts) continue;
@@ -97,16 +121,18 @@ class Update {
     MetricMap metrics;
     metrics["policy/trained_tokens"] = tokens_;
     metrics["optim/updates"] = 0;
-    if (work_.empty()) return metrics;
+    if (work_.empty() && likelihood_.empty()) return metrics;
+    const bool masks = needs_.token_mask && !work_.empty();
     double norm = 0, skipped = 0, counted = 0;
     const double all_tokens = counts_.tokens;
     for (int64_t pass = 0; pass < options_.passes; ++pass) {
-      if (needs_.token_mask) {
+      if (masks) {
         mask_tokens();
         counted += counts_.tokens / all_tokens;
       }
-      bool any = false;
+      bool any = !likelihood_.empty();
       for (Work& work : work_) any |= accumulate(work, pass == 0);
+      for (const LikelihoodWork& work : likelihood_) replay(work, pass == 0);
       if (!any) continue;
       const StepResult result = parts_.optimizer.step(options_.learning_rate);
       norm += result.grad_norm;
@@ -114,10 +140,11 @@ class Update {
       ++updates_;
     }
     const double passes = static_cast<double>(options_.passes);
-    if (needs_.token_mask) metrics["policy/counted_tokens"] = counted / passes;
+    if (masks) metrics["policy/counted_tokens"] = counted / passes;
     if (updates_ == 0) return metrics;
     if (seen_first_ > 0) metrics.merge(first_.means("policy/", seen_first_));
     metrics.merge(each_.means("policy/", seen_));
+    if (seen_replayed_ > 0) metrics.merge(replayed_.means("replay/", seen_replayed_));
     metrics["loss"] = loss_.item<double>() / updates_;
     metrics["optim/grad_norm"] = norm / updates_;
     metrics["optim/skipped"] = skipped;
@@ -186,13 +213,26 @@ class Update {
     }
     if (work.counted.defined() && !keep_counted(work.counted, input)) return false;
     const LossTerms terms = parts_.objective.loss(input);
-    terms.loss.backward();
-
-    const Tensor loss = terms.loss.detach().to(at::kDouble);
-    loss_ = loss_.defined() ? loss_ + loss : loss;
+    descend(terms.loss);
     for (const auto& [name, sum] : terms.sums) each_.add(name, sum);
     seen_ += static_cast<double>(input.row.size(0));
     return true;
+  }
+
+  // Adds a micro-batch's part of the likelihood term.
+  void replay(const LikelihoodWork& work, bool first) {
+    const Tensor log_prob = parts_.policy.evaluate(work.micro.batch, {options_.temperature, false}).log_prob;
+    descend(-(work.weight.to(log_prob.dtype()) * log_prob).sum());
+    if (!first) return;
+    const Tensor scored = work.weight.ne(0);
+    replayed_.add("nll", -(log_prob.detach() * scored).sum());
+    seen_replayed_ += scored.sum().item<double>();
+  }
+
+  void descend(const Tensor& loss) {
+    loss.backward();
+    const Tensor value = loss.detach().to(at::kDouble);
+    loss_ = loss_.defined() ? loss_ + value : value;
   }
 
   // Takes the tokens that do not count out of `input`; false when none is left.
@@ -227,14 +267,18 @@ class Update {
   double tokens_ = 0;       // of the rows that learn
   TokenSums first_, each_;  // of the first pass; of every pass
   double seen_first_ = 0, seen_ = 0, updates_ = 0;
+  std::vector<LikelihoodWork> likelihood_;
+  TokenSums replayed_;  // of the first pass, over tokens that weigh something
+  double seen_replayed_ = 0;
   Tensor loss_;
 };
 
 }  // namespace
 
-MetricMap update_policy(const UpdateParts& parts, std::span<const UpdateRow> rows, const UpdateOptions& options) {
+MetricMap update_policy(const UpdateParts& parts, std::span<const UpdateRow> rows, const UpdateOptions& options,
+                        std::span<const LikelihoodRow> likelihood) {
   PLURAL_CHECK(options.passes >= 1 && options.max_batch_tokens >= 1, "passes and max_batch_tokens are at least 1");
-  return Update(parts, rows, options).run();
+  return Update(parts, rows, options, likelihood).run();
 }
 
 Tensor row_log_probs(Policy& policy, std::span<const PackRow> rows, int64_t max_batch_tokens, double temperature) {

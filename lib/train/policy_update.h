@@ -38,6 +38,12 @@ struct UpdateRow {
   bool counts = true;                         ///< false: neither learned from nor counted in the normalisers
 };
 
+/// One row whose likelihood is to grow, whatever its advantage.
+struct LikelihoodRow {
+  PackRow ids;
+  std::vector<double> weight;  ///< as many as completion ids: the loss grows by weight x -ln p of each token
+};
+
 /// Takes one optimiser step a pass. Rows of zero advantage (in all of their tokens) count in the normalisers but cost
 /// neither forward nor backward, unless the objective has a KL or an entropy term; when no row is left, nothing
 /// changes.
@@ -49,7 +55,10 @@ struct UpdateRow {
 ///
 /// An objective that masks tokens sees all of them before every pass, in a forward without gradient; tokens that do not
 /// count are then gone from the loss and from every normaliser.
-MetricMap update_policy(const UpdateParts& parts, std::span<const UpdateRow> rows, const UpdateOptions& options);
+///
+/// Every pass adds the gradient of the likelihood rows; with such rows there is a step even when no other row learns.
+MetricMap update_policy(const UpdateParts& parts, std::span<const UpdateRow> rows, const UpdateOptions& options,
+                        std::span<const LikelihoodRow> likelihood = {});
 
 /// ln p of every completion token, rows after one another, [M] on the CPU, without gradient.
 Tensor row_log_probs(Policy& policy, std::span<const PackRow> rows, int64_t max_batch_tokens, double temperature);

@@ -2,10 +2,13 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "lib/core/format.h"
 #include "lib/train/credit_input.h"
+#include "lib/train/mode_replay.h"
 #include "lib/train/policy_update.h"
+#include "lib/train/prompt_source.h"
 #include "lib/train/prompts.h"
 #include "lib/train/step_metrics.h"
 #include "lib/train/stopwatch.h"
@@ -31,11 +34,29 @@ struct RlTrainer::LastStep {
   std::unique_ptr<SlowScoring> slow;          // only while the step runs
   RewardStack::Result rewards;
   AdvantageOutput advantage;
-  int64_t drawn = 0;    // prompts, those that were replaced included
-  int64_t refills = 0;  // rounds of further prompts
+  PromptUse use;            // told to the source of prompts at the end
+  int64_t refills = 0;      // rounds of further prompts
+  int64_t replayed = 0;     // rows trained on again
+  int64_t fresh_modes = 0;  // that replay did not know
   double generate_s = 0;
   double kl_ref = 0;  // of the KL in the reward, nats a token
   bool kl_measured = false;
+
+  int64_t groups() const { return static_cast<int64_t>(prompts.size()); }
+  size_t group_size() const { return examples.size() / prompts.size(); }
+  /// Forgets the groups that are not kept ([P] bool); what was made of all of them must be made again.
+  void keep(const Tensor& kept);
+  std::vector<PackRow> pack_rows() const;
+  /// [M] float32, nats, rows after one another.
+  Tensor sampled_log_probs() const;
+  /// [M] -> [B].
+  Tensor sum_by_row(const Tensor& token) const;
+};
+
+/// Rows of the likelihood term, and the prompts that they look at.
+struct RlTrainer::ReplayedRows {
+  std::vector<std::vector<TokenId>> prompts;
+  std::vector<LikelihoodRow> rows;
 };
 
 namespace {
@@ -62,7 +83,41 @@ void keep_groups(std::vector<T>& rows, const Tensor& keep, int64_t group) {
 
 }  // namespace
 
+void RlTrainer::LastStep::keep(const Tensor& kept) {
+  const auto group = static_cast<int64_t>(group_size());
+  keep_groups(prompts, kept, 1);
+  keep_groups(num_answers, kept, 1);
+  keep_groups(rollout.prompts, kept, 1);
+  keep_groups(rollout.rows, kept, group);
+  keep_groups(examples, kept, group);
+  keep_groups(texts, kept, group);
+}
+
+std::vector<PackRow> RlTrainer::LastStep::pack_rows() const {
+  std::vector<PackRow> rows;
+  for (size_t b = 0; b < rollout.rows.size(); ++b) rows.push_back({prompts[b / group_size()], rollout.rows[b].ids});
+  return rows;
+}
+
+Tensor RlTrainer::LastStep::sampled_log_probs() const {
+  std::vector<float> sampled;
+  for (const Completion& row : rollout.rows) sampled.insert(sampled.end(), row.log_probs.begin(), row.log_probs.end());
+  return at::tensor(sampled, at::kFloat);
+}
+
+Tensor RlTrainer::LastStep::sum_by_row(const Tensor& token) const {
+  std::vector<int64_t> lengths;
+  for (const Completion& row : rollout.rows) lengths.push_back(static_cast<int64_t>(row.ids.size()));
+  const Tensor row = at::repeat_interleave(at::tensor(lengths, at::kLong));
+  return at::zeros({static_cast<int64_t>(lengths.size())}, token.options()).index_add(0, row, token);
+}
+
 void check_advantage_fits(const Objective& objective, const AdvantageEstimator& advantage) {
+  if (advantage.corrects_off_policy() && objective.needs().sampler)
+    throw InputError(
+        fmt::format("advantage '{}' weighs off-policy completions itself, and objective.importance would weigh them a "
+                    "second time: set objective.importance to none",
+                    advantage.name()));
   const std::string why = objective.needs().no_token_advantages;
   if (!advantage.per_token() || why.empty()) return;
   throw InputError(
@@ -87,6 +142,14 @@ RlTrainer::RlTrainer(RlParts parts, RlOptions options) : parts_(parts), options_
     throw InputError("objective.kl_weight: a KL term needs a reference policy, none was given");
   check_advantage_fits(parts_.objective, parts_.advantage);
   parts_.advantage.check_sizes(options_.samples_per_prompt, std::ranges::max(options_.num_answers));
+  PLURAL_CHECK(options_.refill_factor >= 1, "refill_factor is at least 1");
+  source_ = std::make_shared<PromptSource>(PromptSourceOptions{.examples = static_cast<int64_t>(parts_.examples.size()),
+                                                               .samples_per_prompt = options_.samples_per_prompt,
+                                                               .num_answers = options_.num_answers,
+                                                               .curriculum = options_.curriculum,
+                                                               .carry_over = options_.carry_over,
+                                                               .seed = options_.seed});
+  if (options_.replay.on()) replay_ = std::make_shared<ModeReplay>(options_.replay, parts_.examples.size());
   weights_ = parts_.objective.start_weights();
   options_.sampling.samples_per_prompt = options_.samples_per_prompt;
 }
@@ -106,44 +169,56 @@ StepReport RlTrainer::step() {
 
   // Only now: a step that throws (Ctrl-C while sampling, a bad reward) leaves the trainer as it was.
   last_ = std::move(last);
-  data_position_ += last_->drawn;
+  if (replay_) last_->fresh_modes = replay_->finish_step(example_of_row(*last_), last_->rollout.rows, last_->answers);
+  source_->finish_step(step_, last_->use);
   ++step_;
   steer_weights(metrics);
   return report(std::move(metrics), total.lap_s());
 }
 
 void RlTrainer::sample(LastStep& s) const {
+  take_carried(s);
+  int64_t wanted = options_.prompts_per_step - s.groups();
   for (;;) {
-    const int64_t wanted = options_.prompts_per_step - static_cast<int64_t>(s.prompts.size());
     draw_prompts(s, wanted);
     generate(s);
     parse(s);
     score(s);
-    if (s.refills == options_.max_refills) return;
+    note_pass_rates(s, wanted);
     const Tensor varied = varied_groups(s.rewards.total, options_.samples_per_prompt);
-    if (varied.all().item<bool>()) return;
+    const int64_t missing = options_.prompts_per_step - varied.sum().item<int64_t>();
+    if (missing <= 0 || s.refills == options_.max_refills) return keep_wanted(s);
     // Nothing is learned from groups whose rewards are all equal: other prompts take their places.
     ++s.refills;
-    keep_groups(s.prompts, varied, 1);
-    keep_groups(s.num_answers, varied, 1);
-    keep_groups(s.rollout.prompts, varied, 1);
-    keep_groups(s.rollout.rows, varied, options_.samples_per_prompt);
-    keep_groups(s.examples, varied, options_.samples_per_prompt);
-    keep_groups(s.texts, varied, options_.samples_per_prompt);
+    s.keep(varied);
+    wanted = static_cast<int64_t>(std::ceil(options_.refill_factor * static_cast<double>(missing)));
+  }
+}
+
+// Groups of earlier steps come first: they are the next to grow too old.
+void RlTrainer::take_carried(LastStep& s) const {
+  s.rollout.samples_per_prompt = options_.samples_per_prompt;
+  for (const SampledGroup& group : source_->carried(options_.prompts_per_step)) {
+    s.prompts.push_back(group.prompt);
+    s.num_answers.push_back(group.num_answers);
+    s.rollout.prompts.push_back(group.prompt);
+    for (const Completion& row : group.rows) {
+      s.examples.push_back(&parts_.examples[group.example]);
+      s.rollout.rows.push_back(row);
+      s.texts.push_back(row.text);
+    }
+    ++s.use.carried;
   }
 }
 
 void RlTrainer::draw_prompts(LastStep& s, int64_t prompts) const {
-  DataOrder order(static_cast<int64_t>(parts_.examples.size()), options_.seed);
-  for (int64_t p = 0; p < prompts; ++p) {
-    const int64_t position = data_position_ + s.drawn++;
-    const Example& example = parts_.examples[order.at(position).example];
-    RandomStream stream(options_.seed, RandomPurpose::kNumAnswers, static_cast<uint64_t>(position));
-    const int64_t k = options_.num_answers[stream.below(options_.num_answers.size())];
-    s.prompts.push_back(prompt_ids(example, parts_.format, k, parts_.tokenizer));
-    s.num_answers.push_back(k);
+  for (const PromptDraw& draw : source_->draw(step_, s.use.drawn, prompts)) {
+    const Example& example = parts_.examples[draw.example];
+    s.prompts.push_back(prompt_ids(example, parts_.format, draw.num_answers, parts_.tokenizer));
+    s.num_answers.push_back(draw.num_answers);
     check_fits_context(example, static_cast<int64_t>(s.prompts.back().size()), 0, parts_.policy);
     s.examples.insert(s.examples.end(), options_.samples_per_prompt, &example);
+    ++s.use.drawn;
   }
 }
 
@@ -151,13 +226,12 @@ void RlTrainer::draw_prompts(LastStep& s, int64_t prompts) const {
 void RlTrainer::generate(LastStep& s) const {
   const size_t done = s.rollout.prompts.size();
   const std::span prompts = std::span(s.prompts).subspan(done);
-  const int64_t drawn_before = s.drawn - static_cast<int64_t>(prompts.size());
+  const int64_t drawn_before = s.use.drawn - static_cast<int64_t>(prompts.size());
   const RolloutKey key{options_.seed, static_cast<uint64_t>(step_),
                        static_cast<uint64_t>(drawn_before * options_.samples_per_prompt)};
   Stopwatch watch;
   RolloutBatch fresh = generate_and_hand_over(s, prompts, key);
   s.generate_s += watch.lap_s();
-  s.rollout.samples_per_prompt = options_.samples_per_prompt;
   s.rollout.prompts.insert(s.rollout.prompts.end(), prompts.begin(), prompts.end());
   for (Completion& row : fresh.rows) {
     s.texts.push_back(row.text);
@@ -208,27 +282,63 @@ AnswerBatch RlTrainer::parse_rows(std::span<const CompletionView> views, at::Dev
 
 void RlTrainer::parse(LastStep& s) const {
   std::vector<CompletionView> views;
-  const size_t group = s.examples.size() / s.prompts.size();
   for (size_t b = 0; b < s.examples.size(); ++b)
-    views.push_back({s.examples[b], s.texts[b], s.rollout.rows[b].ids, s.num_answers[b / group]});
+    views.push_back({s.examples[b], s.texts[b], s.rollout.rows[b].ids, s.num_answers[b / s.group_size()]});
   s.answers = parse_rows(views, parts_.policy.device());
   // Made anew at each step: it remembers what these weights said.
   s.policy_embedder = make_policy_embedder(parts_.policy, parts_.tokenizer);
 }
 
 void RlTrainer::score(LastStep& s) const {
-  s.token_entropy = completion_entropy(s, options_.samples_per_prompt);
+  s.token_entropy = completion_entropy(s);
   s.rewards = parts_.rewards.score(reward_input(s, options_.samples_per_prompt), s.slow.get());
   s.slow.reset();
 }
 
+// What the last `fresh` prompts reached, for the curriculum. Groups of earlier steps were noted when they were sampled.
+void RlTrainer::note_pass_rates(LastStep& s, int64_t fresh) const {
+  const std::string& measure = options_.curriculum.measure;
+  if (!options_.curriculum.on()) return;
+  Tensor reached;  // [B]
+  if (measure == "reward")
+    reached = s.rewards.total;
+  else if (measure == "coverage")
+    reached = s.answers.first_hit().sum(1) / s.answers.k;
+  else
+    reached = s.answers.match.ge(0).any(1);
+  const Tensor rate = host(reached).view({-1, options_.samples_per_prompt}).mean(1);
+  for (int64_t p = rate.size(0) - fresh; p < rate.size(0); ++p) {
+    const Example* example = s.examples[static_cast<size_t>(p * options_.samples_per_prompt)];
+    if (const double value = rate[p].item<double>(); std::isfinite(value))
+      s.use.pass_rates.emplace_back(example - parts_.examples.data(), value);
+  }
+}
+
+// Of more groups than a step needs, those with different rewards stay, in order; spare ones of these are for later
+// steps.
+void RlTrainer::keep_wanted(LastStep& s) const {
+  const int64_t groups = s.groups(), wanted = options_.prompts_per_step;
+  if (groups == wanted) return;
+  const Tensor varied = varied_groups(s.rewards.total, options_.samples_per_prompt);
+  const Tensor rank = at::where(varied, varied.cumsum(0), varied.sum() + varied.logical_not().cumsum(0));
+  const Tensor stays = rank <= wanted;
+  const auto group = static_cast<size_t>(options_.samples_per_prompt);
+  for (int64_t p = 0; p < groups && options_.carry_over.max_groups > 0; ++p) {
+    if (stays[p].item<bool>() || !varied[p].item<bool>()) continue;
+    const size_t place = static_cast<size_t>(p), first = place * group;
+    SampledGroup spare{s.examples[first] - parts_.examples.data(), s.num_answers[place], step_, s.prompts[place], {}};
+    for (size_t b = first; b < first + group; ++b) spare.rows.push_back(s.rollout.rows[b]);
+    s.use.spare.push_back(std::move(spare));
+  }
+  s.keep(stays);
+  parse(s);
+  score(s);
+}
+
 // [B, T] nats, or undefined where no reward asks for it.
-Tensor RlTrainer::completion_entropy(const LastStep& s, int64_t samples_per_prompt) const {
+Tensor RlTrainer::completion_entropy(const LastStep& s) const {
   if (!parts_.rewards.needs_token_entropy()) return {};
-  std::vector<PackRow> rows;
-  for (size_t b = 0; b < s.rollout.rows.size(); ++b)
-    rows.push_back({s.prompts[b / static_cast<size_t>(samples_per_prompt)], s.rollout.rows[b].ids});
-  return token_entropy(parts_.policy, rows, options_.sampling.temperature, options_.max_batch_tokens);
+  return token_entropy(parts_.policy, s.pack_rows(), options_.sampling.temperature, options_.max_batch_tokens);
 }
 
 RewardInput RlTrainer::reward_input(const LastStep& s, int64_t samples_per_prompt) const {
@@ -245,24 +355,13 @@ RewardInput RlTrainer::reward_input(const LastStep& s, int64_t samples_per_promp
 }
 
 // Takes beta x the KL of a row (k1, summed over its tokens) off what it is paid. The sampler's log-probs are the
-// policy's.
+// policy's, or those of the policy of the step that a group was kept from.
 void RlTrainer::pay_kl(LastStep& s) const {
   if (!parts_.objective.needs().kl_in_reward) return;
-  std::vector<PackRow> rows;
-  std::vector<float> sampled;
-  std::vector<int64_t> lengths;
-  for (size_t b = 0; b < s.rollout.rows.size(); ++b) {
-    const Completion& row = s.rollout.rows[b];
-    rows.push_back({s.prompts[b / static_cast<size_t>(options_.samples_per_prompt)], row.ids});
-    sampled.insert(sampled.end(), row.log_probs.begin(), row.log_probs.end());
-    lengths.push_back(static_cast<int64_t>(row.ids.size()));
-  }
-  const Tensor reference = row_log_probs(*parts_.reference, rows, options_.max_batch_tokens,
+  const Tensor reference = row_log_probs(*parts_.reference, s.pack_rows(), options_.max_batch_tokens,
                                          options_.sampling.temperature);
-  const Tensor kl = at::tensor(sampled, at::kFloat) - reference;  // [M]
-  const Tensor row = at::repeat_interleave(at::tensor(lengths, at::kLong));
-  const Tensor by_row = at::zeros({static_cast<int64_t>(rows.size())}).index_add(0, row, kl);
-  s.rewards.total = s.rewards.total - weights_.kl * by_row.to(s.rewards.total.device());
+  const Tensor kl = s.sampled_log_probs() - reference;  // [M]
+  s.rewards.total = s.rewards.total - weights_.kl * s.sum_by_row(kl).to(s.rewards.total.device());
   // The log shows what is credited.
   const Tensor paid = s.rewards.total.to(at::kCPU, at::kDouble);
   s.rewards.metrics["reward/total/mean"] = paid.mean().item<double>();
@@ -285,7 +384,7 @@ Tensor RlTrainer::score_greedy(const LastStep& s) const {
   greedy.prompts = s.prompts;
   greedy.num_answers = s.num_answers;
   parse(greedy);
-  greedy.token_entropy = completion_entropy(greedy, 1);
+  greedy.token_entropy = completion_entropy(greedy);
   return parts_.rewards.score(reward_input(greedy, 1)).total;
 }
 
@@ -293,10 +392,22 @@ void RlTrainer::credit(LastStep& s) const {
   const RewardInput scored = reward_input(s, options_.samples_per_prompt);
   AdvantageInput input = credit_input(parts_.rewards, scored, s.rewards);
   if (parts_.advantage.needs_greedy()) input.greedy_total = score_greedy(s);
+  const at::Device device = s.rewards.total.device();
+  input.sampler_log_prob = s.sum_by_row(s.sampled_log_probs()).to(device);
+  if (parts_.advantage.corrects_off_policy())
+    input.log_prob = s.sum_by_row(row_log_probs(parts_.policy, s.pack_rows(), options_.max_batch_tokens,
+                                                options_.sampling.temperature))
+                         .to(device);
   s.advantage = parts_.advantage.estimate(input);
 }
 
-MetricMap RlTrainer::update(const LastStep& s) const {
+std::vector<int64_t> RlTrainer::example_of_row(const LastStep& s) const {
+  std::vector<int64_t> examples;
+  for (const Example* example : s.examples) examples.push_back(example - parts_.examples.data());
+  return examples;
+}
+
+MetricMap RlTrainer::update(LastStep& s) const {
   const Tensor advantage = host(s.advantage.row);
   const Tensor token_advantage = s.advantage.token.defined() ? host(s.advantage.token) : Tensor();
   const bool drop_truncated = parts_.objective.needs().drop_truncated;
@@ -313,6 +424,8 @@ MetricMap RlTrainer::update(const LastStep& s) const {
     begin += row.ids.size();
     rows.push_back(next);
   }
+  const ReplayedRows replayed = replayed_rows(s);
+  s.replayed = static_cast<int64_t>(replayed.rows.size());
   const double learning_rate = parts_.optimizer.options().learning_rate *
                                schedule_factor(parts_.optimizer.options(), step_, options_.steps);
   MetricMap metrics = update_policy({parts_.policy, parts_.reference, parts_.objective, parts_.optimizer}, rows,
@@ -321,9 +434,31 @@ MetricMap RlTrainer::update(const LastStep& s) const {
                                      .max_new_tokens = options_.sampling.max_new_tokens,
                                      .temperature = options_.sampling.temperature,
                                      .learning_rate = learning_rate,
-                                     .weights = weights_});
+                                     .weights = weights_},
+                                    replayed.rows);
   metrics["optim/learning_rate"] = learning_rate;
   return metrics;
+}
+
+// What replay adds to the loss: a mean over the step's prompts, over the modes of each, and over the tokens of a mode.
+RlTrainer::ReplayedRows RlTrainer::replayed_rows(const LastStep& s) const {
+  ReplayedRows replayed;
+  if (!replay_) return replayed;
+  const std::vector<int64_t> examples = example_of_row(s);
+  for (size_t p = 0; p < s.prompts.size(); ++p) {
+    const int64_t example = examples[p * static_cast<size_t>(options_.samples_per_prompt)];
+    const std::vector<const Exemplar*> turn = replay_->turn(example);
+    for (const Exemplar* exemplar : turn) {
+      const double tokens = static_cast<double>(std::ranges::count(exemplar->scored, 1));
+      const double share = replay_->weight() / static_cast<double>(s.prompts.size() * turn.size()) / tokens;
+      std::vector<double> weight;
+      for (const uint8_t scored : exemplar->scored) weight.push_back(scored != 0 ? share : 0.0);
+      replayed.prompts.push_back(
+          prompt_ids(parts_.examples[example], parts_.format, exemplar->num_answers, parts_.tokenizer));
+      replayed.rows.push_back({{replayed.prompts.back(), exemplar->ids}, std::move(weight)});
+    }
+  }
+  return replayed;
 }
 
 // Logs the weights of this step and lets the objective's controllers choose those of the next.
@@ -346,7 +481,17 @@ StepReport RlTrainer::report(MetricMap metrics, double seconds) const {
   metrics.merge(credit_metrics(s.rewards.total, s.advantage, s.answers.length, options_.samples_per_prompt));
   if (options_.max_refills > 0) {
     metrics["rollout/refills"] = static_cast<double>(s.refills);
-    metrics["rollout/prompts_drawn"] = static_cast<double>(s.drawn);
+    metrics["rollout/prompts_drawn"] = static_cast<double>(s.use.drawn);
+  }
+  if (options_.carry_over.max_groups > 0) {
+    metrics["rollout/carried_groups"] = static_cast<double>(s.use.carried);
+    metrics["rollout/spare_groups"] = static_cast<double>(s.use.spare.size());
+  }
+  metrics.merge(source_->metrics());
+  if (replay_) {
+    metrics["replay/rows"] = static_cast<double>(s.replayed);
+    metrics["replay/modes"] = static_cast<double>(replay_->modes());
+    metrics["replay/new_modes"] = static_cast<double>(s.fresh_modes);
   }
   metrics.merge(answer_metrics(s.answers));
   metrics.merge(rollout_metrics(s.rollout));
@@ -381,17 +526,20 @@ void RlTrainer::visit_rows(const std::function<void(const RowRecord&)>& visit) c
 }
 
 TrainState RlTrainer::state() const {
-  TrainState state = collect_state(step_, data_position_, parts_.policy, parts_.optimizer);
+  TrainState state = collect_state(step_, source_->position(), parts_.policy, parts_.optimizer);
   state.numbers = {{"kl_weight", weights_.kl},
                    {"entropy_weight", weights_.entropy},
                    {"entropy_weight_ready", weights_.entropy_ready}};
+  source_->add_state(state.memory);
+  if (replay_) replay_->add_state(state.memory);
   return state;
 }
 
 void RlTrainer::restore(const TrainState& state) {
+  source_->restore(state.data_position, state.memory);
+  if (replay_) replay_->restore(state.memory);
   restore_state(state, parts_.policy, parts_.optimizer);
   step_ = state.step;
-  data_position_ = state.data_position;
   const auto number = [&](const char* name, double otherwise) {
     const auto it = state.numbers.find(name);
     return it == state.numbers.end() ? otherwise : it->second;

@@ -63,6 +63,15 @@ std::string describe_run(const RunConfig& config, const RunParts& parts, int64_t
                                                config.format, config.matcher.name));
     row("new tokens of a row", fmt::format("at most {}", config.sampling.max_new_tokens));
     row("optimiser steps (passes)", fmt::format("{}", config.passes));
+    if (config.max_refills > 0)
+      row("refills", fmt::format("at most {}, {:g} prompts for one, {} groups carried over", config.max_refills,
+                                 config.refill_factor, config.carry_over.max_groups));
+    if (config.curriculum.on())
+      row("prompts by pass rate", fmt::format("{}, target {:g}, width {:g}", config.curriculum.measure,
+                                              config.curriculum.target, config.curriculum.width));
+    if (config.replay.on())
+      row("replay", fmt::format("{:g} x -ln p a token, up to {} correct completions of a prompt", config.replay.weight,
+                                config.replay.max_modes));
   } else {
     out += "one step of fine-tuning\n";
     row("rows", fmt::format("{}", config.sft.rows_per_step));

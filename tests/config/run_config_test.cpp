@@ -84,6 +84,15 @@ TEST_CASE("rules across fields are reported with everything else") {
   CHECK_NOTHROW(read(kMinimal + "samples_per_prompt: 1\nadvantage: remax"));
   CHECK_THAT(error_of(kMinimal + "samples_per_prompt: 1\nadvantage: remax\nmax_refills: 2"), Contains("'max_refills'"));
   CHECK_THAT(error_of(kMinimal + "samples_per_prompt: 1\nadvantage: set_credit"), Contains("expected >= 2, got 1"));
+  CHECK_THAT(error_of(kMinimal + "refill_factor: 2"), Contains("'refill_factor'") && Contains("max_refills"));
+  CHECK_THAT(error_of(kMinimal + "max_refills: 2\ncarry_over: {max_groups: 4}"),
+             Contains("run.yaml:6:14: 'carry_over.max_groups'") && Contains("refill_factor above 1"));
+  CHECK_NOTHROW(read(kMinimal + "max_refills: 2\nrefill_factor: 1.5\ncarry_over: {max_groups: 4}"));
+  CHECK_FALSE(read(kMinimal).curriculum.on());
+  CHECK_FALSE(read(kMinimal).replay.on());
+  CHECK(read(kMinimal + "curriculum: {measure: coverage, target: 0.25}").curriculum.on());
+  CHECK_THAT(error_of(kMinimal + "curriculum: {measure: luck}"), Contains("expected one of none, any_correct"));
+  CHECK(read(kMinimal + "replay: {weight: 0.1}").replay.max_modes == 16);
 }
 
 TEST_CASE("pieces of an objective that do not go together are refused in their places") {

@@ -83,6 +83,33 @@ TEST_CASE("crc32c equals published vectors") {
   CHECK(plural::detail::crc32c("6789", 4, plural::detail::crc32c("12345", 5)) == 0xe3069283u);
 }
 
+TEST_CASE("what a trainer remembers is a file of its own, where there is anything") {
+  const TempDir dir;
+  TrainState state = state_of(1);
+  save_checkpoint(dir.path(), state);
+  CHECK_FALSE(fs::exists(dir / "checkpoints" / "step_1" / "memory.safetensors"));
+  CHECK(load_newest_checkpoint(dir.path())->memory.empty());
+
+  state.step = 2;
+  state.memory = {
+      {"ids", at::arange(5, at::kLong)}, {"text", at::empty({0}, at::kByte)}, {"rate", at::rand({3}, at::kDouble)}};
+  save_checkpoint(dir.path(), state);
+  const NamedTensors memory = load_newest_checkpoint(dir.path())->memory;
+  REQUIRE(memory.size() == 3);
+  for (const auto& [name, tensor] : memory) {
+    const auto it = std::find_if(state.memory.begin(), state.memory.end(),
+                                 [&](const auto& m) { return m.first == name; });
+    REQUIRE(it != state.memory.end());
+    CHECK(tensor.scalar_type() == it->second.scalar_type());
+    CHECK(at::equal(tensor, it->second));
+  }
+  // Damaged, it spoils its checkpoint.
+  flip_byte(dir / "checkpoints" / "step_2" / "memory.safetensors", 3);
+  std::vector<std::string> skipped;
+  CHECK(load_newest_checkpoint(dir.path(), &skipped)->step == 1);
+  CHECK(skipped.size() == 1);
+}
+
 TEST_CASE("a checkpoint comes back as it was and only the newest ones stay") {
   const TempDir dir;
   CHECK(!load_newest_checkpoint(dir.path()));

@@ -266,6 +266,42 @@ TEST_CASE("max@k is PKPO's plain credit, z-scored") {
   check_close(rows_of("max_at_k", "{k: 3}", input), expected, 1e-12);
 }
 
+TEST_CASE("max@k off-policy weighs every subset by 1 + the sum of its rows' excess ratios") {
+  const std::vector<double> r = {0, .25, .5, 1, .25, .75}, d = {.1, -.2, .3, .05, -.4, .25};
+  AdvantageInput input = paid(r, 6);
+  input.sampler_log_prob = doubles({-3, -40, -.5, -7, -1, -2});
+  input.log_prob = input.sampler_log_prob + (1 + doubles(d)).log();
+  for (int64_t k = 1; k <= 6; ++k) {
+    INFO("k " << k);
+    std::vector<double> expected(6, 0);
+    double sets = 0;
+    for (uint64_t mask = 0; mask < 64; ++mask) {
+      if (__builtin_popcountll(mask) != k) continue;
+      double best = 0, weight = 1;
+      for (size_t i = 0; i < 6; ++i)
+        if (mask >> i & 1) best = std::max(best, r[i]), weight += d[i];
+      ++sets;
+      for (size_t i = 0; i < 6; ++i) expected[i] += mask >> i & 1 ? weight * best : 0;
+    }
+    for (double& s : expected) s /= sets;
+    const std::string head = "{k: " + std::to_string(k) + ", z_score: false";
+    check_close(rows_of("max_at_k", head + ", off_policy: true}", input), expected, 1e-12);
+    // On the samples of the policy itself it is the plain form.
+    AdvantageInput fresh = input;
+    fresh.log_prob = fresh.sampler_log_prob;
+    check_close(rows_of("max_at_k", head + ", off_policy: true}", fresh), rows_of("max_at_k", head + "}", fresh),
+                1e-12);
+  }
+  // A row that became ten times as likely counts as twice, with the default cap.
+  AdvantageInput far = paid({0, 1}, 2);
+  far.sampler_log_prob = doubles({-5, -5}), far.log_prob = doubles({-5, -5 + std::log(10.0)});
+  check_close(rows_of("max_at_k", "{k: 1, z_score: false, off_policy: true}", far), {0, 1}, 1e-12);
+  check_close(rows_of("max_at_k", "{k: 1, z_score: false, off_policy: true, ratio_cap: 3}", far), {0, 1.5}, 1e-12);
+  CHECK(builtin_advantages().make("max_at_k", parse_yaml("{off_policy: true}", "a.yaml"))->corrects_off_policy());
+  CHECK_FALSE(builtin_advantages().make("max_at_k")->corrects_off_policy());
+  CHECK_THROWS_AS(rows_of("max_at_k", "{k: 1, off_policy: true}", paid({0, 1}, 2)), CheckError);
+}
+
 TEST_CASE("Poly-EPO: the specification's values, and brute force over all sets") {
   AdvantageInput input = paid({1, 1, 0, 1, 0, 0, 0, 1}, 8);
   input.mode = integers({0, 0, 1, 2, 1, 3, 0, 0});
@@ -422,6 +458,26 @@ TEST_CASE("modes: equal sets of answers, whatever their order") {
   CHECK(host(completion_modes(answers, 3))[0] == -1);
 }
 
+TEST_CASE("UCPO by likelihood: what is rarely written gains most") {
+  // Likelihoods a token of the correct rows: 1/2, 1/4, 1/4, so v = 2, 4, 4 of 10. M = 3 x .25.
+  AdvantageInput input = paid({1, 1, 1, 0}, 4);
+  input.correct = booleans({1, 1, 1, 0});
+  input.length = integers({2, 1, 4, 1});
+  input.sampler_log_prob = doubles({2 * std::log(.5), std::log(.25), 4 * std::log(.25), -1});
+  check_close(rows_of("ucpo", "{tau: 1, rarity: likelihood}", input), {.15, .3, .3, -.75}, 1e-12);
+  check_close(rows_of("ucpo", "{tau: 0.3, rarity: likelihood}", input), {.22, .265, .265, -.75}, 1e-12);
+  check_close(rows_of("ucpo", "{tau: 0, rarity: likelihood}", input), {.25, .25, .25, -.75}, 1e-12);
+  // A completion so unlikely that 1 / likelihood overflows takes it all.
+  input.sampler_log_prob = doubles({-2000, -1, -4, -1e5});
+  check_close(rows_of("ucpo", "{tau: 1, rarity: likelihood}", input), {.75, 0, 0, -.75}, 1e-12);
+  // No correct row: nothing to deal out.
+  AdvantageInput wrong = paid({.4, 0}, 2);
+  wrong.correct = booleans({0, 0}), wrong.length = integers({1, 1}), wrong.sampler_log_prob = doubles({-1, -2});
+  check_close(rows_of("ucpo", "{rarity: likelihood}", wrong), {.2, -.2}, 1e-12);
+  wrong.sampler_log_prob.reset();
+  CHECK_THROWS_WITH(rows_of("ucpo", "{rarity: likelihood}", wrong), Catch::Contains("sampler_log_prob"));
+}
+
 TEST_CASE("advantages move with their rows") {
   const std::vector<double> r = {.3, 1, .2, .7, 0, .5};
   const std::vector<int64_t> mode = {0, 2, 0, 1, 1, 1}, correct = {1, 1, 0, 1, 0, 1}, length = {3, 1, 4, 1, 5, 9};
@@ -429,24 +485,32 @@ TEST_CASE("advantages move with their rows") {
   const auto with = [&](const std::vector<size_t>& o) {
     std::vector<double> total;
     std::vector<int64_t> m, c, l;
-    for (size_t i : o) total.push_back(r[i]), m.push_back(mode[i]), c.push_back(correct[i]), l.push_back(length[i]);
+    std::vector<double> sampled, now;
+    for (size_t i : o) {
+      total.push_back(r[i]), m.push_back(mode[i]), c.push_back(correct[i]), l.push_back(length[i]);
+      sampled.push_back(-1.0 - static_cast<double>(i)), now.push_back(-1.0 - .9 * static_cast<double>(i));
+    }
     AdvantageInput input = paid(total, 6);
+    input.sampler_log_prob = doubles(sampled), input.log_prob = doubles(now);
     input.mode = integers(m), input.correct = booleans(c), input.length = integers(l);
     return input;
   };
   const AdvantageInput straight = with({0, 1, 2, 3, 4, 5}), mixed = with(order);
-  for (const auto& [name, options] : std::vector<std::pair<std::string, std::string>>{{"grpo", "{scale: group}"},
-                                                                                      {"rloo", "{}"},
-                                                                                      {"opo", "{}"},
-                                                                                      {"maxrl", "{}"},
-                                                                                      {"reinforce_pp", "{}"},
-                                                                                      {"pass_at_k", "{k: 3}"},
-                                                                                      {"pkpo", "{k: 3}"},
-                                                                                      {"max_at_k", "{k: 3}"},
-                                                                                      {"poly_epo", "{subset: 3}"},
-                                                                                      {"setpo", "{}"},
-                                                                                      {"darling", "{}"},
-                                                                                      {"ucpo", "{}"}}) {
+  for (const auto& [name, options] :
+       std::vector<std::pair<std::string, std::string>>{{"grpo", "{scale: group}"},
+                                                        {"rloo", "{}"},
+                                                        {"opo", "{}"},
+                                                        {"maxrl", "{}"},
+                                                        {"reinforce_pp", "{}"},
+                                                        {"pass_at_k", "{k: 3}"},
+                                                        {"pkpo", "{k: 3}"},
+                                                        {"max_at_k", "{k: 3}"},
+                                                        {"max_at_k", "{k: 3, off_policy: true}"},
+                                                        {"poly_epo", "{subset: 3}"},
+                                                        {"setpo", "{}"},
+                                                        {"darling", "{}"},
+                                                        {"ucpo", "{}"},
+                                                        {"ucpo", "{rarity: likelihood}"}}) {
     INFO(name);
     const auto a = rows_of(name, options, straight), b = rows_of(name, options, mixed);
     for (size_t i = 0; i < 6; ++i) CHECK(b[i] == Approx(a[order[i]]).margin(1e-12));

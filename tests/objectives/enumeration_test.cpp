@@ -183,3 +183,41 @@ TEST_CASE("pass@k is a multiple of the pass@k gradient, group by group of equal 
   check_gradient(estimated_gradient(samples, advantage),
                  double(kGroup - k) / double(k) * true_gradient(samples, reward));
 }
+
+namespace {
+
+// How far, on samples of the policy at `theta - step`, max@k's gradient is from that at theta; largest element.
+double off_policy_error(const std::string& options, int64_t k, double step) {
+  const Tensor samples = outcomes(), theta = logits();
+  const Tensor old = theta.detach() - step * at::tensor({1.0, -.5, .75}, at::kDouble);
+  const Tensor flat = samples.reshape({-1});
+  AdvantageInput input;
+  input.total = at::tensor(kReward, at::kDouble).index_select(0, flat).to(test_device());
+  input.samples_per_prompt = kGroup;
+  input.sampler_log_prob = old.log_softmax(0).index_select(0, flat).to(test_device());
+  input.log_prob = theta.detach().log_softmax(0).index_select(0, flat).to(test_device());
+  const Tensor advantage = estimate("max_at_k", options, input).row.to(at::kCPU).view(samples.sizes());
+  const Tensor log_p = theta.log_softmax(0).index_select(0, flat).view(samples.sizes());
+  (probability(old, samples) * (advantage * log_p).sum(1)).sum().backward();
+  const Tensor worth_of = worth(samples, [&](const auto& y) { return mean_over_subsets(y, k, best); });
+  return (theta.grad() - true_gradient(samples, worth_of)).abs().max().item<double>();
+}
+
+}  // namespace
+
+TEST_CASE("max@k off-policy is right to first order in the policies' distance, the plain form is not") {
+  for (int64_t k = 1; k <= 3; ++k) {
+    INFO("k " << k);
+    const std::string plain = "{k: " + std::to_string(k) + ", z_score: false",
+                      off_policy = plain + ", off_policy: true, ratio_cap: 10}";
+    CHECK(off_policy_error(off_policy, k, 0) < 1e-9);
+    const double whole = off_policy_error(off_policy, k, .2), half = off_policy_error(off_policy, k, .1);
+    const double uncorrected = off_policy_error(plain + "}", k, .1), closer = off_policy_error(plain + "}", k, .05);
+    CHECK(uncorrected > 4 * half);
+    CHECK(uncorrected / closer < 2.5);  // falls with the distance
+    if (k == 1)
+      CHECK(whole < 1e-9);  // one row, one ratio: exact
+    else
+      CHECK(whole / half > 3.2);  // falls with its square
+  }
+}

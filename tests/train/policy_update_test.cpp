@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include "lib/train/policy_update.h"
+#include "plural/error.h"
 #include "tests/train/train_support.h"
 
 using namespace plural;
@@ -111,4 +112,63 @@ TEST_CASE("an update of several passes equals its formula written out") {
       CHECK((got[i].second - expected[i].second).abs().max().item<double>() < 1e-9);
     }
   }
+}
+
+TEST_CASE("likelihood rows add weight x -ln p of their tokens to every pass") {
+  TempDir dir;
+  write_tiny_model_files(dir.path());
+  Settings settings;
+  settings.update.passes = 2, settings.update.max_batch_tokens = 10;
+  const auto policy = tiny_policy(dir.path(), 3, at::kCPU, at::kDouble);
+  const auto twin = tiny_policy(dir.path(), 3, at::kCPU, at::kDouble);
+  const auto objective = make_policy_gradient(settings.objective);
+  OptimizerOptions optimizer_options;
+  optimizer_options.max_grad_norm = 0;
+  AdamW optimizer(policy->named_parameters(), optimizer_options);
+  AdamW twin_optimizer(twin->named_parameters(), optimizer_options);
+  const std::vector<TestRow> kept = {{{1, 2, 3, 4}, {50, 51, 52}, 0}, {{9, 9, 9, 9, 9, 9}, {53, 54}, 0}};
+  const std::vector<std::vector<double>> weight = {{.25, 0, .25}, {.05, .1}};
+  std::vector<LikelihoodRow> likelihood;
+  for (size_t r = 0; r < kept.size(); ++r) likelihood.push_back({{kept[r].prompt, kept[r].completion}, weight[r]});
+
+  const std::vector<float> sampler(16, -1.0F);
+  std::vector<UpdateRow> rows;
+  for (const TestRow& row : kRows)
+    rows.push_back({{row.prompt, row.completion}, std::span(sampler).first(row.completion.size()), row.advantage});
+  const MetricMap metrics = update_policy({*policy, nullptr, *objective, optimizer}, rows, settings.update, likelihood);
+
+  double loss = 0, nll = 0;
+  std::vector<Tensor> old;
+  for (int64_t pass = 0; pass < 2; ++pass) {
+    Tensor value = written_out_loss(*twin, *twin, settings, old);
+    for (size_t r = 0; r < kept.size(); ++r) {
+      const Tensor log_prob = log_probs(*twin, kept[r], settings.update.temperature);
+      value = value - (log_prob * at::tensor(weight[r], at::kDouble)).sum();
+      if (pass == 0) nll -= (log_prob * at::tensor(weight[r], at::kDouble).ne(0)).sum().item<double>() / 4;
+    }
+    value.backward();
+    loss += value.item<double>() / 2;
+    twin_optimizer.step(settings.update.learning_rate);
+  }
+  CHECK(metrics.at("loss") == Approx(loss).epsilon(1e-9));
+  CHECK(metrics.at("replay/nll") == Approx(nll).epsilon(1e-9));
+  const auto got = policy->named_parameters(), expected = twin->named_parameters();
+  for (size_t i = 0; i < got.size(); ++i) {
+    INFO(got[i].first);
+    CHECK((got[i].second - expected[i].second).abs().max().item<double>() < 1e-9);
+  }
+
+  // They are learned from even when no other row is, masks or not.
+  for (UpdateRow& row : rows) row.advantage = 0;
+  const auto masking = make_policy_gradient({.top_entropy = .5});
+  for (const Objective* each : {objective.get(), masking.get()}) {
+    const MetricMap alone = update_policy({*policy, nullptr, *each, optimizer}, rows, settings.update, likelihood);
+    CHECK(alone.at("optim/updates") == 2);
+    CHECK(alone.at("policy/trained_tokens") == 0);
+    CHECK(alone.at("replay/nll") < nll);
+    CHECK(alone.count("policy/ratio") == 0);
+  }
+  likelihood[0].weight.pop_back();
+  CHECK_THROWS_AS(update_policy({*policy, nullptr, *objective, optimizer}, rows, settings.update, likelihood),
+                  CheckError);
 }

@@ -126,6 +126,47 @@ class NotingEngine final : public RolloutEngine {
   Asked* asked_;
 };
 
+// Only prompts "x" and "yy" have rewards that differ.
+class Picky final : public Reward {
+ public:
+  std::string name() const override { return "picky"; }
+  RewardOutput score(const RewardInput& input) const override {
+    std::vector<float> values;
+    for (size_t b = 0; b < input.examples.size(); ++b) {
+      const std::string& id = input.examples[b]->id;
+      values.push_back(id == "ex-x" || id == "ex-yy" ? static_cast<float>(b % 4) : 1.f);
+    }
+    return {.row = at::tensor(values, at::kFloat)};
+  }
+};
+
+// Keeps what it was given, and passes it on.
+class Seeing final : public AdvantageEstimator {
+ public:
+  explicit Seeing(std::vector<AdvantageInput>* seen) : seen_(seen) {}
+  std::string name() const override { return "seeing"; }
+  bool corrects_off_policy() const override { return true; }
+  AdvantageOutput estimate(const AdvantageInput& input) const override {
+    seen_->push_back(input);
+    seen_->back().answers = nullptr, seen_->back().score_subset = {}, seen_->back().score_confidences = {};
+    return grpo_->estimate(input);
+  }
+
+ private:
+  std::vector<AdvantageInput>* seen_;
+  std::unique_ptr<AdvantageEstimator> grpo_ = builtin_advantages().make("grpo");
+};
+
+// An answer is the gold answer that the place of its last letter in the alphabet says.
+class LastLetter final : public Matcher {
+ public:
+  std::string name() const override { return "last_letter"; }
+  int64_t match(const Answer& candidate, const Example& example) const override {
+    const char last = candidate.text.empty() ? ' ' : candidate.text.back();
+    return last < 'a' || last > 'z' ? -1 : (last - 'a') % static_cast<int64_t>(example.gold.size());
+  }
+};
+
 RlOptions small_options() {
   RlOptions options;
   options.steps = 6;
@@ -450,20 +491,8 @@ TEST_CASE("prompts whose rewards are all equal are replaced, up to a bound") {
   equal.trainer.visit_rows([&](const RowRecord&) { ++rows; });
   CHECK(rows == 8);
 
-  // Only prompts "x" and "yy" have rewards that differ: groups of them are kept, others give way.
+  // Groups whose rewards differ are kept, others give way.
   World picky;
-  class Picky final : public Reward {
-   public:
-    std::string name() const override { return "picky"; }
-    RewardOutput score(const RewardInput& input) const override {
-      std::vector<float> values;
-      for (size_t b = 0; b < input.examples.size(); ++b) {
-        const std::string& id = input.examples[b]->id;
-        values.push_back(id == "ex-x" || id == "ex-yy" ? static_cast<float>(b % 4) : 1.f);
-      }
-      return {.row = at::tensor(values, at::kFloat)};
-    }
-  };
   picky.rewards = {};
   picky.rewards.add(std::make_unique<Picky>());
   options.max_refills = 20;
@@ -475,6 +504,152 @@ TEST_CASE("prompts whose rewards are all equal are replaced, up to a bound") {
     CHECK((row.example->id == "ex-x" || row.example->id == "ex-yy"));
     CHECK(row.advantage == Approx(row.total - 1.5));
   });
+}
+
+namespace {
+
+// Refills draw three prompts for one; what is over waits for the next step.
+RlOptions thrifty_options() {
+  RlOptions options = small_options();
+  options.steps = 8;
+  options.max_refills = 20, options.refill_factor = 3;
+  options.carry_over = {.max_groups = 3, .max_staleness = 2};
+  return options;
+}
+
+// Stops after `steps`, goes on from the checkpoint in another trainer, and must end as the one that went on.
+void check_resume(World& world, const RlOptions& options, int64_t steps) {
+  Run straight(world, 1, options);
+  for (int64_t i = 0; i < steps; ++i) straight.trainer.step();
+  TempDir folder;
+  save_checkpoint(folder.path(), straight.trainer.state());
+  Run resumed(world, 77, options);
+  resumed.trainer.restore(*load_newest_checkpoint(folder.path()));
+  while (!straight.trainer.done()) {
+    INFO("step " << straight.trainer.state().step);
+    CHECK(timeless(straight.trainer.step().metrics) == timeless(resumed.trainer.step().metrics));
+  }
+  check_equal(copy_of(*straight.policy), copy_of(*resumed.policy));
+}
+
+}  // namespace
+
+TEST_CASE("groups that refills drew too many of are learned from later, as they were sampled") {
+  World world;
+  world.rewards = {};
+  world.rewards.add(std::make_unique<Picky>());
+  std::vector<AdvantageInput> seen;
+  world.advantage = std::make_unique<Seeing>(&seen);
+  Run run(world, 1, thrifty_options());
+  double carried = 0, waiting = 0, spared = 0;
+  int64_t taken_over = 0;
+  while (!run.trainer.done()) {
+    const MetricMap metrics = run.trainer.step().metrics;
+    CHECK(metrics.at("advantage/equal_groups") == 0);
+    carried = metrics.at("rollout/carried_groups");
+    CHECK(carried == std::min(waiting, 2.0));
+    CHECK((metrics.at("rollout/prompts_drawn") == 0) == (carried == 2));
+    waiting = std::min(3.0, waiting - carried + metrics.at("rollout/spare_groups"));
+    spared += metrics.at("rollout/spare_groups");
+    taken_over += static_cast<int64_t>(carried);
+    int64_t rows = 0;
+    run.trainer.visit_rows([&](const RowRecord& row) {
+      CHECK((row.example->id == "ex-x" || row.example->id == "ex-yy"));
+      ++rows;
+    });
+    CHECK(rows == 8);
+    // The policy has moved on since the groups that come first were sampled, and only for these.
+    const Tensor moved = (seen.back().log_prob - seen.back().sampler_log_prob).abs();
+    const auto first = static_cast<int64_t>(carried) * 4;
+    if (first > 0) CHECK(moved.narrow(0, 0, first).max().item<double>() > 1e-2);
+    if (first < 8) CHECK(moved.narrow(0, first, 8 - first).max().item<double>() < 1e-3);
+  }
+  CHECK(spared > 0);
+  CHECK(taken_over > 0);
+  for (int64_t steps = 1; steps < 8; ++steps) check_resume(world, thrifty_options(), steps);  // groups wait after some
+
+  // Who corrects for it does so alone.
+  CHECK_THROWS_WITH((Run(world, 1, thrifty_options(), at::kFloat, {.importance = "token"})),
+                    Catch::Contains("seeing") && Catch::Contains("objective.importance"));
+  world.advantage = builtin_advantages().make("grpo");
+  Run weighted(world, 1, thrifty_options(), at::kFloat, {.importance = "token"});
+  CHECK_NOTHROW(weighted.trainer.step());
+}
+
+TEST_CASE("a curriculum learns the pass rates of what it draws, and resumes bit for bit") {
+  World world;
+  RlOptions options = small_options();
+  options.curriculum.measure = "reward", options.curriculum.target = .1;
+  Run run(world, 1, options);
+  std::set<std::string> seen;
+  for (int64_t step = 1; step <= 3; ++step) {
+    const MetricMap metrics = run.trainer.step().metrics;
+    if (step == 1) CHECK(metrics.at("curriculum/pass_rate") == Approx(metrics.at("reward/total/mean")));
+    run.trainer.visit_rows([&](const RowRecord& row) { seen.insert(row.example->id); });
+    CHECK(metrics.at("curriculum/seen") == Approx(static_cast<double>(seen.size()) / 5));
+  }
+  CHECK(seen.size() == 5);  // unseen ones first
+  check_resume(world, options, 2);
+  check_resume(world, options, 4);
+  // Replaced prompts count, too: they were all wrong, or all right.
+  World picky;
+  picky.rewards = {};
+  picky.rewards.add(std::make_unique<Picky>());
+  options.max_refills = 20;
+  Run refilled(picky, 1, options);
+  const MetricMap metrics = refilled.trainer.step().metrics;
+  REQUIRE(metrics.at("rollout/prompts_drawn") > 2);
+  CHECK(metrics.at("curriculum/seen") == Approx(std::min(5.0, metrics.at("rollout/prompts_drawn")) / 5));
+  options.max_refills = 0;
+  World lettered;
+  lettered.matcher = std::make_unique<LastLetter>();
+  for (const std::string measure : {"any_correct", "coverage"}) {
+    options.curriculum.measure = measure;
+    Run other(lettered, 1, options);
+    const MetricMap first = other.trainer.step().metrics;
+    CHECK(first.at("answers/" + measure) > 0);
+    CHECK(first.at("curriculum/pass_rate") == Approx(first.at("answers/" + measure)));
+  }
+}
+
+TEST_CASE("correct completions are trained on again, and a run with them resumes bit for bit") {
+  World world;
+  world.matcher = std::make_unique<LastLetter>();
+  RlOptions options = small_options();
+  options.steps = 8, options.num_answers = {1};
+  for (TokenId letter = 'a'; letter <= 'z'; ++letter) options.sampling.stop_ids.push_back(letter);
+  options.replay = {.weight = .5, .max_modes = 3, .modes_per_step = 2};
+  Run run(world, 1, options);
+  MetricMap metrics = run.trainer.step().metrics;
+  const double found = metrics.at("replay/new_modes");
+  CHECK(found > 0);
+  CHECK(metrics.at("replay/rows") == 0);  // of earlier steps there are none
+  CHECK(metrics.at("replay/modes") == found);
+  CHECK(metrics.count("replay/nll") == 0);
+  double rows = 0, modes = found;
+  while (!run.trainer.done()) {
+    metrics = run.trainer.step().metrics;
+    modes += metrics.at("replay/new_modes");
+    CHECK(metrics.at("replay/modes") == modes);
+    CHECK((metrics.at("replay/rows") > 0) == (metrics.count("replay/nll") == 1));
+    CHECK(metrics.at("replay/rows") <= 4);  // two prompts, two modes of each
+    rows += metrics.at("replay/rows");
+  }
+  CHECK(rows > 0);
+  CHECK(modes <= 15);
+  check_resume(world, options, 4);
+
+  // Without any advantage what was found is still learned, and grows likelier.
+  world.rewards = {};
+  world.rewards.add(std::make_unique<Constant>());
+  world.examples.resize(1);
+  options.steps = 12, options.prompts_per_step = 1, options.samples_per_prompt = 16;
+  Run equal(world, 1, options);
+  CHECK(equal.trainer.step().metrics.at("optim/updates") == 0);
+  const double before = equal.trainer.step().metrics.at("replay/nll");
+  while (!equal.trainer.done()) metrics = equal.trainer.step().metrics;
+  CHECK(metrics.at("optim/updates") == 1);
+  CHECK(metrics.at("replay/nll") < before - 1);
 }
 
 TEST_CASE("truncated rows do not count when masked") {
