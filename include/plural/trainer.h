@@ -14,6 +14,7 @@
 #include "plural/answers.h"
 #include "plural/checkpoint.h"
 #include "plural/config.h"
+#include "plural/critic.h"
 #include "plural/dataset.h"
 #include "plural/metrics.h"
 #include "plural/objective.h"
@@ -36,6 +37,7 @@ struct RlOptions {
   int64_t max_batch_tokens = 8192;         ///< packed tokens of one micro-batch; changes memory, never the result
   SamplingOptions sampling;
   uint64_t seed = 1;
+  ReferenceUpdateOptions reference_update{};  ///< of RlParts::reference
 };
 
 /// Throws InputError naming both when the objective cannot take the advantages that the estimator gives.
@@ -69,15 +71,20 @@ struct RlParts {
   const AdvantageEstimator& advantage;
   const Objective& objective;
   AdamW& optimizer;
-  Policy* reference = nullptr;  ///< for the KL term
+  Policy* reference = nullptr;  ///< for the KL term; changed when it is to follow the policy
+  Critic* critic = nullptr;     ///< for an advantage that needs values
 };
 
+class MovingReference;  // lib/train/moving_reference.h
+
 /// Generate, parse, score, credit, update, report. Rows of zero advantage cost no forward or backward (unless
-/// there is a KL or an entropy term); a step in which no row has an advantage changes nothing, momentum included.
+/// there is a KL or an entropy term); a step in which no row has an advantage changes nothing, momentum included. With
+/// a critic: values and their targets are taken before the update, which trains policy and critic in the same passes.
 class RlTrainer {
  public:
   /// Throws InputError for options that cannot work: a temperature of 0, K > 1 with a format for one answer, a
-  /// KL term without a reference, an advantage for single tokens with an objective that takes one a row.
+  /// KL term without a reference, an advantage for single tokens with an objective that takes one a row, a critic
+  /// without an advantage that needs one or the reverse.
   RlTrainer(RlParts parts, RlOptions options);
   /// One batch of completions and `passes` optimiser steps on it. When it throws while sampling or scoring
   /// (Interrupted, InputError naming the example) nothing has changed.
@@ -98,6 +105,7 @@ class RlTrainer {
   void generate(LastStep& s) const;
   void parse(LastStep& s) const;
   void score(LastStep& s) const;
+  static std::vector<PackRow> rows_of(const LastStep& s, int64_t samples_per_prompt);
   Tensor completion_entropy(const LastStep& s, int64_t samples_per_prompt) const;
   RolloutBatch generate_and_hand_over(LastStep& s, std::span<const std::vector<TokenId>> prompts,
                                       const RolloutKey& key) const;
@@ -105,6 +113,7 @@ class RlTrainer {
   RewardInput reward_input(const LastStep& s, int64_t samples_per_prompt) const;
   void pay_kl(LastStep& s) const;
   Tensor score_greedy(const LastStep& s) const;
+  void estimate_values(LastStep& s) const;
   void credit(LastStep& s) const;
   MetricMap update(const LastStep& s) const;
   void steer_weights(MetricMap& metrics);
@@ -116,6 +125,7 @@ class RlTrainer {
   int64_t data_position_ = 0;
   ObjectiveWeights weights_;
   std::shared_ptr<LastStep> last_;
+  std::shared_ptr<MovingReference> moving_reference_;  ///< null: the reference stays
 };
 
 /// Where the targets of fine-tuning come from.

@@ -5,6 +5,8 @@
 
 #include "lib/core/format.h"
 #include "lib/train/credit_input.h"
+#include "lib/train/critic_update.h"
+#include "lib/train/moving_reference.h"
 #include "lib/train/policy_update.h"
 #include "lib/train/prompts.h"
 #include "lib/train/step_metrics.h"
@@ -30,6 +32,8 @@ struct RlTrainer::LastStep {
   std::unique_ptr<Embedder> policy_embedder;  // for rewards that compare answers by the policy's states
   std::unique_ptr<SlowScoring> slow;          // only while the step runs
   RewardStack::Result rewards;
+  Tensor token_reward;  // [M], what is paid at single tokens: the KL in the reward
+  Tensor value;         // [M], the critic's, before the update
   AdvantageOutput advantage;
   int64_t drawn = 0;    // prompts, those that were replaced included
   int64_t refills = 0;  // rounds of further prompts
@@ -60,6 +64,20 @@ void keep_groups(std::vector<T>& rows, const Tensor& keep, int64_t group) {
   rows = std::move(kept);
 }
 
+// Names of a checkpoint's entries.
+constexpr const char *kCritic = "critic/", *kReference = "reference/";
+
+void check_critic_fits(const AdvantageEstimator& advantage, const Critic* critic) {
+  if (advantage.needs_value() && critic == nullptr)
+    throw InputError(
+        fmt::format("advantage '{}' compares rewards with the values of a critic, but there is none; give "
+                    "one (critic.trunk: shared or own), or take another advantage",
+                    advantage.name()));
+  if (!advantage.needs_value() && critic != nullptr)
+    throw InputError(
+        fmt::format("advantage '{}' has no use for a critic; take gae, or leave the critic out", advantage.name()));
+}
+
 }  // namespace
 
 void check_advantage_fits(const Objective& objective, const AdvantageEstimator& advantage) {
@@ -86,6 +104,12 @@ RlTrainer::RlTrainer(RlParts parts, RlOptions options) : parts_(parts), options_
   if ((needs.reference || needs.kl_in_reward) && parts_.reference == nullptr)
     throw InputError("objective.kl_weight: a KL term needs a reference policy, none was given");
   check_advantage_fits(parts_.objective, parts_.advantage);
+  check_critic_fits(parts_.advantage, parts_.critic);
+  if (options_.reference_update.every > 0) {
+    if (parts_.reference == nullptr)
+      throw InputError("objective.reference_update: there is no reference that could follow the policy");
+    moving_reference_ = std::make_shared<MovingReference>(*parts_.reference, parts_.policy, options_.reference_update);
+  }
   parts_.advantage.check_sizes(options_.samples_per_prompt, std::ranges::max(options_.num_answers));
   weights_ = parts_.objective.start_weights();
   options_.sampling.samples_per_prompt = options_.samples_per_prompt;
@@ -98,6 +122,7 @@ StepReport RlTrainer::step() {
 
   sample(*last);
   pay_kl(*last);
+  estimate_values(*last);
   credit(*last);
   metrics["time/generate_s"] = last->generate_s;
   metrics["time/score_s"] = watch.lap_s() - last->generate_s;
@@ -108,6 +133,7 @@ StepReport RlTrainer::step() {
   last_ = std::move(last);
   data_position_ += last_->drawn;
   ++step_;
+  if (moving_reference_) moving_reference_->after_step(step_);
   steer_weights(metrics);
   return report(std::move(metrics), total.lap_s());
 }
@@ -222,12 +248,17 @@ void RlTrainer::score(LastStep& s) const {
   s.slow.reset();
 }
 
-// [B, T] nats, or undefined where no reward asks for it.
-Tensor RlTrainer::completion_entropy(const LastStep& s, int64_t samples_per_prompt) const {
-  if (!parts_.rewards.needs_token_entropy()) return {};
+std::vector<PackRow> RlTrainer::rows_of(const LastStep& s, int64_t samples_per_prompt) {
   std::vector<PackRow> rows;
   for (size_t b = 0; b < s.rollout.rows.size(); ++b)
     rows.push_back({s.prompts[b / static_cast<size_t>(samples_per_prompt)], s.rollout.rows[b].ids});
+  return rows;
+}
+
+// [B, T] nats, or undefined where no reward asks for it.
+Tensor RlTrainer::completion_entropy(const LastStep& s, int64_t samples_per_prompt) const {
+  if (!parts_.rewards.needs_token_entropy()) return {};
+  const std::vector<PackRow> rows = rows_of(s, samples_per_prompt);
   return token_entropy(parts_.policy, rows, options_.sampling.temperature, options_.max_batch_tokens);
 }
 
@@ -248,12 +279,10 @@ RewardInput RlTrainer::reward_input(const LastStep& s, int64_t samples_per_promp
 // policy's.
 void RlTrainer::pay_kl(LastStep& s) const {
   if (!parts_.objective.needs().kl_in_reward) return;
-  std::vector<PackRow> rows;
+  const std::vector<PackRow> rows = rows_of(s, options_.samples_per_prompt);
   std::vector<float> sampled;
   std::vector<int64_t> lengths;
-  for (size_t b = 0; b < s.rollout.rows.size(); ++b) {
-    const Completion& row = s.rollout.rows[b];
-    rows.push_back({s.prompts[b / static_cast<size_t>(options_.samples_per_prompt)], row.ids});
+  for (const Completion& row : s.rollout.rows) {
     sampled.insert(sampled.end(), row.log_probs.begin(), row.log_probs.end());
     lengths.push_back(static_cast<int64_t>(row.ids.size()));
   }
@@ -263,6 +292,7 @@ void RlTrainer::pay_kl(LastStep& s) const {
   const Tensor row = at::repeat_interleave(at::tensor(lengths, at::kLong));
   const Tensor by_row = at::zeros({static_cast<int64_t>(rows.size())}).index_add(0, row, kl);
   s.rewards.total = s.rewards.total - weights_.kl * by_row.to(s.rewards.total.device());
+  s.token_reward = (-weights_.kl * kl).to(s.rewards.total.device());
   // The log shows what is credited.
   const Tensor paid = s.rewards.total.to(at::kCPU, at::kDouble);
   s.rewards.metrics["reward/total/mean"] = paid.mean().item<double>();
@@ -289,16 +319,26 @@ Tensor RlTrainer::score_greedy(const LastStep& s) const {
   return parts_.rewards.score(reward_input(greedy, 1)).total;
 }
 
+void RlTrainer::estimate_values(LastStep& s) const {
+  if (!parts_.critic) return;
+  s.value = row_values(*parts_.critic, rows_of(s, options_.samples_per_prompt), options_.max_batch_tokens)
+                .to(s.rewards.total.device());
+}
+
 void RlTrainer::credit(LastStep& s) const {
   const RewardInput scored = reward_input(s, options_.samples_per_prompt);
   AdvantageInput input = credit_input(parts_.rewards, scored, s.rewards);
   if (parts_.advantage.needs_greedy()) input.greedy_total = score_greedy(s);
+  input.value = s.value;
+  input.token_reward = s.token_reward;
   s.advantage = parts_.advantage.estimate(input);
 }
 
 MetricMap RlTrainer::update(const LastStep& s) const {
   const Tensor advantage = host(s.advantage.row);
   const Tensor token_advantage = s.advantage.token.defined() ? host(s.advantage.token) : Tensor();
+  const Tensor value = parts_.critic ? host(s.value) : Tensor();
+  const Tensor returns = parts_.critic ? host(s.advantage.returns) : Tensor();
   const bool drop_truncated = parts_.objective.needs().drop_truncated;
   std::vector<UpdateRow> rows;
   size_t begin = 0;
@@ -309,20 +349,33 @@ MetricMap RlTrainer::update(const LastStep& s) const {
     next.sampler_log_probs = row.log_probs;
     next.advantage = values(advantage)[b];
     if (token_advantage.defined()) next.token_advantage = values(token_advantage).subspan(begin, row.ids.size());
+    if (parts_.critic) {
+      next.value = values(value).subspan(begin, row.ids.size());
+      next.returns = values(returns).subspan(begin, row.ids.size());
+    }
     next.counts = !(drop_truncated && row.finish == FinishReason::kLength);
     begin += row.ids.size();
     rows.push_back(next);
   }
   const double learning_rate = parts_.optimizer.options().learning_rate *
                                schedule_factor(parts_.optimizer.options(), step_, options_.steps);
-  MetricMap metrics = update_policy({parts_.policy, parts_.reference, parts_.objective, parts_.optimizer}, rows,
-                                    {.passes = options_.passes,
-                                     .max_batch_tokens = options_.max_batch_tokens,
-                                     .max_new_tokens = options_.sampling.max_new_tokens,
-                                     .temperature = options_.sampling.temperature,
-                                     .learning_rate = learning_rate,
-                                     .weights = weights_});
+  double critic_learning_rate = 0;
+  if (parts_.critic) {
+    const OptimizerOptions& critic = parts_.critic->optimizer().options();
+    critic_learning_rate = critic.learning_rate * schedule_factor(critic, step_, options_.steps);
+  }
+  MetricMap metrics = update_policy(
+      {parts_.policy, parts_.reference, parts_.objective, parts_.optimizer, parts_.critic}, rows,
+      {.passes = options_.passes,
+       .max_batch_tokens = options_.max_batch_tokens,
+       .max_new_tokens = options_.sampling.max_new_tokens,
+       .temperature = options_.sampling.temperature,
+       .learning_rate = learning_rate,
+       .critic_learning_rate = critic_learning_rate,
+       .critic_only = parts_.critic && parts_.critic->warming_up(step_),
+       .weights = weights_});
   metrics["optim/learning_rate"] = learning_rate;
+  if (parts_.critic) metrics["value/learning_rate"] = critic_learning_rate;
   return metrics;
 }
 
@@ -385,10 +438,22 @@ TrainState RlTrainer::state() const {
   state.numbers = {{"kl_weight", weights_.kl},
                    {"entropy_weight", weights_.entropy},
                    {"entropy_weight_ready", weights_.entropy_ready}};
+  if (parts_.critic) {
+    add_entries(state.parameters, kCritic, parts_.critic->named_parameters());
+    add_entries(state.optimizer, kCritic, parts_.critic->optimizer().state());
+  }
+  if (moving_reference_) add_entries(state.parameters, kReference, moving_reference_->state());
   return state;
 }
 
-void RlTrainer::restore(const TrainState& state) {
+void RlTrainer::restore(const TrainState& saved) {
+  TrainState state = saved;
+  if (parts_.critic) {
+    restore_parameters(take_entries(state.parameters, kCritic), parts_.critic->named_parameters(),
+                       "checkpoint: critic");
+    parts_.critic->optimizer().load_state(take_entries(state.optimizer, kCritic));
+  }
+  if (moving_reference_) moving_reference_->restore(take_entries(state.parameters, kReference));
   restore_state(state, parts_.policy, parts_.optimizer);
   step_ = state.step;
   data_position_ = state.data_position;
