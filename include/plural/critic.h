@@ -22,7 +22,7 @@ struct CriticOptions {
   int64_t warmup_steps = 0;
   double value_clip = 0.2;
   double value_weight = 0.5;
-  OptimizerOptions optimizer;
+  OptimizerOptions optimizer{};
 
   using config_struct = void;
   template <class V>

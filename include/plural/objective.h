@@ -117,7 +117,7 @@ struct ObjectiveOptions {
   std::string kl_controller = "proportional";
   double kl_horizon = 10000;
   double kl_rate = 0.1;
-  ReferenceUpdateOptions reference_update;
+  ReferenceUpdateOptions reference_update{};
   double entropy_weight = 0.0;
   double entropy_target = 0.0;
   double entropy_rate = 0.005;

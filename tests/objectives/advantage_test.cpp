@@ -470,14 +470,14 @@ TEST_CASE("advantage gae pays a row at its last token, and what is paid earlier 
   AdvantageInput input = paid({1, 7, 2}, 1);
   input.length = integers({2, 0, 1});  // nothing can be credited to a row without tokens
   input.value = doubles({.5, .25, 1});
-  AdvantageOutput out = estimate("gae", "{gamma: 0.9, lambda: 0.8}", input);
+  AdvantageOutput out = testing::estimate("gae", "{gamma: 0.9, lambda: 0.8}", input);
   check_close(host(out.token), {.265, .75, 1}, 1e-12);  // as above
   check_close(host(out.returns), {.765, 1, 2}, 1e-12);
   check_close(host(out.row), {.5075, 0, 1}, 1e-12);
 
   // -.1 and .3 are paid at their tokens, what is left of the total (1 + .1 - .3) at the end: r = -.1, .3 + .8.
   input.token_reward = doubles({-.1, .3, .5});
-  out = estimate("gae", "{gamma: 0.9, lambda: 0.8}", input);
+  out = testing::estimate("gae", "{gamma: 0.9, lambda: 0.8}", input);
   std::vector<double> expected = gae_by_definition({-.1, 1.1}, {.5, .25}, .9, .8);
   expected.push_back(1);
   check_close(host(out.token), expected, 1e-12);
@@ -503,11 +503,12 @@ TEST_CASE("advantage gae pays a row at its last token, and what is paid earlier 
       for (double a : expected) square += (a - mean) * (a - mean) / 13;
       for (double& a : expected) a = (a - mean) / (std::sqrt(square) + 1e-4);
     }
-    out = estimate("gae", whiten ? "{gamma: 0.97, lambda: 0.6, whiten: true}" : "{gamma: 0.97, lambda: 0.6}", input);
+    out = testing::estimate("gae", whiten ? "{gamma: 0.97, lambda: 0.6, whiten: true}" : "{gamma: 0.97, lambda: 0.6}",
+                            input);
     check_close(host(out.token), expected, 1e-12);
   }
   input.value = Tensor();
-  CHECK_THROWS_WITH(estimate("gae", "{}", input), Catch::Contains("critic"));
+  CHECK_THROWS_WITH(testing::estimate("gae", "{}", input), Catch::Contains("critic"));
   CHECK(builtin_advantages().make("gae")->needs_value());
   CHECK_FALSE(builtin_advantages().make("grpo")->needs_value());
 }
