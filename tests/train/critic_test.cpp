@@ -315,22 +315,20 @@ TEST_CASE("the critic's values become the true expected returns") {
   World world;
   use_gae(world, "{lambda: 1}");
   RlOptions options = small_options();
-  options.steps = 120, options.passes = 1, options.prompts_per_step = 5, options.samples_per_prompt = 16;
+  options.steps = 400, options.passes = 1, options.prompts_per_step = 5, options.samples_per_prompt = 32;
   options.sampling.max_new_tokens = 1;
   CriticOptions critic = critic_options("own");
   critic.warmup_steps = options.steps;
   critic.value_clip = 0;
-  critic.optimizer = {.learning_rate = 3e-3, .schedule = "linear", .final_factor = .02};
+  critic.optimizer = {.learning_rate = 1e-2, .schedule = "linear", .final_factor = .02};
   PpoRun run(world, 1, critic, options);
   {
     // From nearly uniform to opinionated, so that prompts differ in what they earn.
     const at::NoGradGuard no_grad;
     for (const auto& [name, value] : run.policy->named_parameters())
-      if (value.dim() == 2) value.mul_(12);
+      if (value.dim() == 2) value.mul_(25);
   }
-  double explained = 0;
-  while (!run.trainer.done()) explained = run.trainer.step().metrics.at("value/explained_variance");
-  CHECK(explained < 1);
+  while (!run.trainer.done()) run.trainer.step();
 
   // One token is drawn, and paid 1 when it is an early letter: the expectation is a sum over the vocabulary.
   const Tensor embedding = run.policy->named_parameters().front().second;
@@ -346,7 +344,7 @@ TEST_CASE("the critic's values become the true expected returns") {
     const PackRow scored{prompt, row.completion};
     const double value = row_values(*run.critic, {&scored, 1}, 1000).item<double>();
     INFO(example.id << ": value " << value << ", expected return " << expected);
-    CHECK(value == Approx(expected).margin(.06));
+    CHECK(value == Approx(expected).margin(.03));
     lowest = std::min(lowest, expected), highest = std::max(highest, expected);
   }
   CHECK(highest - lowest > .2);
@@ -532,7 +530,6 @@ TEST_CASE("a reference of another shape cannot follow the policy") {
 
 TEST_CASE("examples/ppo runs from its YAML, stops and goes on") {
   World world;
-  tiny_policy(world.dir.path(), 1)->save(world.dir.path() / "model");
   write_tiny_model_files(world.dir.path() / "model");
   tiny_policy(world.dir.path(), 1)->save(world.dir.path() / "model");
   const auto data = world.dir.write("train.jsonl", R"({"id": "a", "prompt": "fruit", "gold": ["apple", "pear"]}
@@ -556,8 +553,9 @@ TEST_CASE("examples/ppo runs from its YAML, stops and goes on") {
     const std::filesystem::path source = std::getenv("PLURAL_SOURCE_DIR");
     const RunConfig config = load_run_config(source / "examples/ppo/ppo.yaml", overrides);
     std::string said;
-    const RunResult result = run_training(config, {.message = [&](const std::string& text) { said += text; }});
-    CHECK(result.finished);
+    RunOptions options;
+    options.message = [&](const std::string& text) { said += text; };
+    CHECK(run_training(config, options).finished);
     CHECK_THAT(said, Catch::Contains("value head on"));
     return world.dir.path() / name;
   };
