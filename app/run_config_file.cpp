@@ -63,7 +63,8 @@ Registry<Reward> rewards_of(const RunConfig& config) {
 
 RunConfig load_checked_config(const std::filesystem::path& file, const std::vector<std::string>& overrides) {
   RunConfig config = load_run_config(file, overrides, check_names);
-  std::vector<std::string*> paths = {&config.model, &config.reference, &config.output, &config.data.train};
+  std::vector<std::string*> paths = {&config.model, &config.reference, &config.critic.model, &config.output,
+                                     &config.data.train};
   for (std::string& file : config.evaluation.data) paths.push_back(&file);
   for (std::string& plugin : config.plugins) paths.push_back(&plugin);
   for (std::string* path : paths) *path = expand_path(*path, environment);

@@ -37,6 +37,8 @@ struct AdvantageInput {
 
   Tensor sampler_log_prob;  ///< [B] nats: ln p of each completion, end token included, by the policy that sampled it
   Tensor log_prob;          ///< [B] nats: ln p of each completion by the policy as it is; see corrects_off_policy()
+  Tensor value;         ///< [M] the critic's value at every completion token, rows after one another; see needs_value()
+  Tensor token_reward;  ///< [M] the parts of `total` that are paid at their tokens; undefined = all at a row's last one
 
   SubsetScore score_subset;       ///< of the whole stack; may be empty
   SubsetScore score_confidences;  ///< of the rewards that judge confidences alone; empty = there are none
@@ -46,6 +48,7 @@ struct AdvantageOutput {
   Tensor row;  ///< [B]: the advantage of a row as a whole
   /// [sum of lengths], rows after one another: the advantage of every completion token. Undefined = its row's.
   Tensor token{};
+  Tensor returns{};  ///< [sum of lengths]: what a critic is trained towards; undefined unless needs_value()
 };
 
 /// Credit for every row, or for every token of it. An all-equal group gets exactly 0 unless the estimator says
@@ -62,6 +65,8 @@ class AdvantageEstimator {
   /// Reads `log_prob` and weighs the completions of an older policy itself: the trainer evaluates all of them once
   /// more, without gradient, and an objective that weighs them too (`importance`) is refused.
   virtual bool corrects_off_policy() const { return false; }
+  /// Reads `value` and fills in `returns`: the trainer needs a critic, and has no use for one otherwise.
+  virtual bool needs_value() const { return false; }
   /// Throws InputError when G samples of K answers cannot work.
   virtual void check_sizes(int64_t samples_per_prompt, int64_t num_answers) const {}
 };

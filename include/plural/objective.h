@@ -85,6 +85,19 @@ struct StepMeasure {
   double rows = 0;     ///< B
 };
 
+/// How the reference of the KL term follows the policy.
+struct ReferenceUpdateOptions {
+  int64_t every = 0;
+  double rate = 1.0;
+
+  using config_struct = void;
+  template <class V>
+  void fields(V& v) {
+    v.field("every", every, at_least(0), "steps between moves of the reference; 0 = it stays");
+    v.field("rate", rate, between(0, 1), "reference x (1 - rate) + policy x rate; 1 = a copy of the policy");
+  }
+};
+
 /// Options of the bundled policy-gradient objective (docs/objectives.md).
 struct ObjectiveOptions {
   std::string ratio = "token";
@@ -104,6 +117,7 @@ struct ObjectiveOptions {
   std::string kl_controller = "proportional";
   double kl_horizon = 10000;
   double kl_rate = 0.1;
+  ReferenceUpdateOptions reference_update{};
   double entropy_weight = 0.0;
   double entropy_target = 0.0;
   double entropy_rate = 0.005;
@@ -146,6 +160,7 @@ struct ObjectiveOptions {
             "target)");
     v.field("kl_horizon", kl_horizon, above(0), "proportional: rows over which beta may move by a factor of e^0.2");
     v.field("kl_rate", kl_rate, above(0), "additive: step of beta for a KL one nat off");
+    v.field("reference_update", reference_update, any_value(), "how the reference model follows the policy");
     v.field("entropy_weight", entropy_weight, at_least(0), "weight of the mean token entropy, a bonus");
     v.field("entropy_target", entropy_target, at_least(0),
             "nats a token below which a controller raises the weight, and above which no bonus is paid; 0 = fixed");

@@ -6,6 +6,7 @@
 #include "plural/answers.h"
 #include "plural/checkpoint.h"
 #include "plural/config.h"
+#include "plural/critic.h"
 #include "plural/data_options.h"
 #include "plural/dataset.h"
 #include "plural/device.h"

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "plural/config.h"
+#include "plural/critic.h"
 #include "plural/data_options.h"
 #include "plural/objective.h"
 #include "plural/optimizer.h"
@@ -125,6 +126,7 @@ struct RunConfig {
   std::vector<std::string> plugins;
   std::vector<PartSpec> rewards;
   PartSpec advantage{"grpo", {}};
+  CriticOptions critic;
   ObjectiveOptions objective;
   OptimizerOptions optimizer;
   SftConfig sft;
@@ -165,6 +167,7 @@ struct RunConfig {
     v.field("plugins", plugins, any_value(), "shared libraries with rewards of your own, loaded at start (rl)");
     v.field("rewards", rewards, any_value(), "rewards, each with name, weight, label and its own options (rl)");
     v.field("advantage", advantage, any_value(), "rewards to advantages, with its own options (rl)");
+    v.field("critic", critic, any_value(), "value function of PPO; needs advantage gae (rl)");
     v.field("objective", objective, any_value(), "policy-gradient loss (rl)");
     v.field("optimizer", optimizer, any_value(), "AdamW and its schedule");
     v.field("sft", sft, any_value(), "fine-tuning");

@@ -14,6 +14,7 @@
 #include "plural/answers.h"
 #include "plural/checkpoint.h"
 #include "plural/config.h"
+#include "plural/critic.h"
 #include "plural/data_options.h"
 #include "plural/dataset.h"
 #include "plural/metrics.h"
@@ -41,6 +42,7 @@ struct RlOptions {
   int64_t max_batch_tokens = 8192;         ///< packed tokens of one micro-batch; changes memory, never the result
   SamplingOptions sampling;
   uint64_t seed = 1;
+  ReferenceUpdateOptions reference_update{};  ///< of RlParts::reference
 };
 
 /// Throws InputError naming both when the objective cannot take the advantages that the estimator gives, or would weigh
@@ -75,18 +77,22 @@ struct RlParts {
   const AdvantageEstimator& advantage;
   const Objective& objective;
   AdamW& optimizer;
-  Policy* reference = nullptr;  ///< for the KL term
+  Policy* reference = nullptr;  ///< for the KL term; changed when it is to follow the policy
+  Critic* critic = nullptr;     ///< for an advantage that needs values
 };
 
-class ModeReplay;
-class PromptSource;
+class ModeReplay;       // lib/train/mode_replay.h
+class MovingReference;  // lib/train/moving_reference.h
+class PromptSource;     // lib/train/prompt_source.h
 
 /// Generate, parse, score, credit, update, report. Rows of zero advantage cost no forward or backward (unless
-/// there is a KL or an entropy term); a step in which no row has an advantage changes nothing, momentum included.
+/// there is a KL or an entropy term); a step in which no row has an advantage changes nothing, momentum included. With
+/// a critic: values and their targets are taken before the update, which trains policy and critic in the same passes.
 class RlTrainer {
  public:
   /// Throws InputError for options that cannot work: a temperature of 0, K > 1 with a format for one answer, a
-  /// KL term without a reference, an advantage for single tokens with an objective that takes one a row.
+  /// KL term without a reference, an advantage for single tokens with an objective that takes one a row, a critic
+  /// without an advantage that needs one or the reverse.
   RlTrainer(RlParts parts, RlOptions options);
   /// One batch of completions and `passes` optimiser steps on it. When it throws while sampling or scoring
   /// (Interrupted, InputError naming the example) nothing has changed.
@@ -119,6 +125,7 @@ class RlTrainer {
   RewardInput reward_input(const LastStep& s, int64_t samples_per_prompt) const;
   void pay_kl(LastStep& s) const;
   Tensor score_greedy(const LastStep& s) const;
+  void estimate_values(LastStep& s) const;
   void credit(LastStep& s) const;
   MetricMap update(LastStep& s) const;
   ReplayedRows replayed_rows(const LastStep& s) const;
@@ -133,6 +140,7 @@ class RlTrainer {
   std::shared_ptr<ModeReplay> replay_;  // null where it is off
   ObjectiveWeights weights_;
   std::shared_ptr<LastStep> last_;
+  std::shared_ptr<MovingReference> moving_reference_;  ///< null: the reference stays
 };
 
 /// Where the targets of fine-tuning come from.

@@ -38,6 +38,12 @@ std::vector<std::pair<std::string, std::string>> ObjectiveOptions::problems() co
          "the proportional controller multiplies kl_weight, and 0 stays 0: start above 0, or use the additive one");
   refuse(kl_times_ratio && (ratio != "token" || surrogate == "reinforce"), "kl_times_ratio",
          "the KL of a token is corrected by the token's own ratio: it needs ratio: token and a surrogate with a ratio");
+  refuse(reference_update.every > 0 && !uses_reference(), "reference_update",
+         "only the KL term has a reference that could follow the policy: set kl_weight > 0, or every: 0");
+  refuse(reference_update.every > 0 && reference_update.rate == 0, "reference_update.rate",
+         "a reference that follows at rate 0 stays: expected above 0, or every: 0");
+  refuse(reference_update.every == 0 && reference_update.rate != 1, "reference_update.every",
+         "a rate moves nothing without steps at which it is applied: expected at least 1");
   refuse(importance != "none" && surrogate == "vespo", "importance",
          "vespo weighs whole rows itself; a second weight would count the same mismatch twice");
   refuse(importance_floor > importance_cap, "importance_floor",

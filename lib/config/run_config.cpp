@@ -22,7 +22,8 @@ bool ignores_total(const PartSpec& advantage) {
 void validate_rl(const RunConfig& config, ConfigReader& reader) {
   if (config.rewards.empty())
     reader.problem("rewards", "task 'rl' needs at least one reward, e.g. rewards: [{name: coverage}]");
-  const bool alone = config.advantage.name == "remax" || config.advantage.name == "reinforce_pp";
+  const bool values = config.advantage.name == "gae";
+  const bool alone = values || config.advantage.name == "remax" || config.advantage.name == "reinforce_pp";
   if (config.samples_per_prompt < 2 && !alone)
     reader.problem("samples_per_prompt",
                    fmt::format("advantage '{}' compares completions of one prompt: expected >= 2, got {}",
@@ -49,6 +50,15 @@ void validate_rl(const RunConfig& config, ConfigReader& reader) {
                    fmt::format("advantage '{}' does not look at the total reward, which the KL would be taken off: "
                                "expected loss, or an advantage that does (grpo, rloo)",
                                config.advantage.name));
+  if (values && !config.critic.used())
+    reader.problem("critic.trunk",
+                   "advantage 'gae' compares rewards with the values of a critic: expected shared or own, got none");
+  if (!values && config.critic.used())
+    reader.problem("critic.trunk",
+                   fmt::format("advantage '{}' has no use for a critic: set advantage: gae, or remove the section",
+                               config.advantage.name));
+  if (config.critic.optimizer.warmup_steps > config.steps || config.critic.warmup_steps > config.steps)
+    reader.problem("critic", fmt::format("longer warm-up than the run, which has {} steps", config.steps));
   if (config.sampling.top_p == 0) reader.problem("sampling.top_p", "expected > 0; 1 = off");
 }
 
@@ -57,6 +67,16 @@ void validate_rl(const RunConfig& config, ConfigReader& reader) {
 void SftConfig::validate(ConfigReader& reader) {
   if (num_answers.empty()) reader.problem("num_answers", "expected at least one number");
   if (confidences.empty()) reader.problem("confidences", "expected at least one number");
+}
+
+void CriticOptions::validate(ConfigReader& reader) {
+  // A resolved config.yaml holds every key, so that what differs from the default counts, not what is written.
+  if (!used() && dump_yaml(*this) != dump_yaml(CriticOptions()))
+    reader.problem("trunk", "settings of a critic, but none is asked for: expected shared or own, or no other keys");
+  if (!model.empty() && trunk == "shared")
+    reader.problem("model", "a shared trunk is the policy's: expected trunk: own, or no model");
+  if (optimizer.beta1 >= 1) reader.problem("optimizer.beta1", "expected < 1");
+  if (optimizer.beta2 >= 1) reader.problem("optimizer.beta2", "expected < 1");
 }
 
 void RunConfig::validate(ConfigReader& reader) {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "lib/train/critic_update.h"
 #include "lib/train/micro_batches.h"
 #include "plural/error.h"
 
@@ -98,7 +99,8 @@ class Update {
       : parts_(parts),
         options_(options),
         needs_(parts.objective.needs()),
-        likelihood_(prepare(likelihood, options.max_batch_tokens, parts.policy.device())) {
+        likelihood_(prepare(options.critic_only ? std::span<const LikelihoodRow>() : likelihood,
+                            options.max_batch_tokens, parts.policy.device())) {
     std::vector<const UpdateRow*> learning, idle;
     for (const UpdateRow& row : rows) {
       if (!row.counts) continue;
@@ -107,13 +109,14 @@ class Update {
       counts_.rows += 1;
       counts_.tokens += static_cast<double>(row.ids.completion.size());
       if (row.ids.completion.empty()) continue;
-      const bool learns = has_advantage(row) || needs_.reference || needs_.entropy;
+      const bool learns = !options.critic_only && (has_advantage(row) || needs_.reference || needs_.entropy);
       (learns ? learning : idle).push_back(&row);
       if (learns) tokens_ += static_cast<double>(row.ids.completion.size());
     }
     counts_.rank_tokens = counts_.tokens;
     counts_.max_tokens = static_cast<double>(options.max_new_tokens);
     work_ = prepare(learning, options.max_batch_tokens, parts.policy.device());
+    if (parts.critic) critic_.emplace(*parts.critic, rows, options.max_batch_tokens, options.critic_only);
     if (needs_.token_mask) idle_ = prepare(idle, options.max_batch_tokens, parts.policy.device());
   }
 
@@ -121,7 +124,7 @@ class Update {
     MetricMap metrics;
     metrics["policy/trained_tokens"] = tokens_;
     metrics["optim/updates"] = 0;
-    if (work_.empty() && likelihood_.empty()) return metrics;
+    if (work_.empty() && likelihood_.empty() && !critic_) return metrics;
     const bool masks = needs_.token_mask && !work_.empty();
     double norm = 0, skipped = 0, counted = 0;
     const double all_tokens = counts_.tokens;
@@ -133,19 +136,23 @@ class Update {
       bool any = !likelihood_.empty();
       for (Work& work : work_) any |= accumulate(work, pass == 0);
       for (const LikelihoodWork& work : likelihood_) replay(work, pass == 0);
-      if (!any) continue;
-      const StepResult result = parts_.optimizer.step(options_.learning_rate);
-      norm += result.grad_norm;
-      skipped += result.skipped ? 1 : 0;
-      ++updates_;
+      if (critic_) any |= critic_->accumulate();
+      if (any) {
+        const StepResult result = parts_.optimizer.step(options_.learning_rate);
+        norm += result.grad_norm;
+        skipped += result.skipped ? 1 : 0;
+        ++updates_;
+      }
+      if (critic_) critic_->step(options_.critic_learning_rate);
     }
+    if (critic_) metrics.merge(critic_->metrics());
     const double passes = static_cast<double>(options_.passes);
     if (masks) metrics["policy/counted_tokens"] = counted / passes;
     if (updates_ == 0) return metrics;
     if (seen_first_ > 0) metrics.merge(first_.means("policy/", seen_first_));
-    metrics.merge(each_.means("policy/", seen_));
+    if (seen_ > 0) metrics.merge(each_.means("policy/", seen_));
     if (seen_replayed_ > 0) metrics.merge(replayed_.means("replay/", seen_replayed_));
-    metrics["loss"] = loss_.item<double>() / updates_;
+    if (loss_.defined()) metrics["loss"] = loss_.item<double>() / updates_;
     metrics["optim/grad_norm"] = norm / updates_;
     metrics["optim/skipped"] = skipped;
     metrics["optim/updates"] = updates_ - skipped;
@@ -264,6 +271,7 @@ class Update {
   BatchCounts counts_;
   std::vector<Work> work_;  // rows that learn
   std::vector<Work> idle_;  // the others, looked at when tokens are masked
+  std::optional<CriticUpdate> critic_;
   double tokens_ = 0;       // of the rows that learn
   TokenSums first_, each_;  // of the first pass; of every pass
   double seen_first_ = 0, seen_ = 0, updates_ = 0;

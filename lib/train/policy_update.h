@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "plural/critic.h"
 #include "plural/metrics.h"
 #include "plural/objective.h"
 #include "plural/optimizer.h"
@@ -18,6 +19,7 @@ struct UpdateParts {
   Policy* reference = nullptr;  ///< needed when the objective says so
   const Objective& objective;
   AdamW& optimizer;
+  Critic* critic = nullptr;  ///< learns in the same passes
 };
 
 struct UpdateOptions {
@@ -26,6 +28,8 @@ struct UpdateOptions {
   int64_t max_new_tokens = 1;  ///< L_max of Dr.GRPO
   double temperature = 1.0;    ///< log-probs are those of the distribution that was sampled from
   double learning_rate = 0;
+  double critic_learning_rate = 0;
+  bool critic_only = false;                   ///< the policy stays as it is
   std::optional<ObjectiveWeights> weights{};  ///< of this step; absent = the objective's first ones
 };
 
@@ -34,8 +38,9 @@ struct UpdateRow {
   PackRow ids;
   std::span<const float> sampler_log_probs;  ///< as many as completion ids
   double advantage = 0;
-  std::span<const double> token_advantage{};  ///< as many as completion ids; empty = `advantage` for each
-  bool counts = true;                         ///< false: neither learned from nor counted in the normalisers
+  std::span<const double> token_advantage{};   ///< as many as completion ids; empty = `advantage` for each
+  std::span<const double> value{}, returns{};  ///< with a critic: as many as completion ids
+  bool counts = true;                          ///< false: neither learned from nor counted in the normalisers
 };
 
 /// One row whose likelihood is to grow, whatever its advantage.
@@ -52,6 +57,9 @@ struct LikelihoodRow {
 /// the ratio is exactly 1 and no extra forward is needed; later passes reuse those of the first. The sampler's
 /// log-probs come from the same weights, so they only serve to measure policy/sampler_trainer_diff, unless the
 /// objective asks for them.
+///
+/// A critic is trained towards `returns` on the tokens of all rows that count, whatever their advantage. Both gradients
+/// of a pass are taken before either optimiser steps; what reaches the policy through a shared trunk adds to its own.
 ///
 /// An objective that masks tokens sees all of them before every pass, in a forward without gradient; tokens that do not
 /// count are then gone from the loss and from every normaliser.

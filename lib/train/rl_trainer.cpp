@@ -6,7 +6,9 @@
 
 #include "lib/core/format.h"
 #include "lib/train/credit_input.h"
+#include "lib/train/critic_update.h"
 #include "lib/train/mode_replay.h"
+#include "lib/train/moving_reference.h"
 #include "lib/train/policy_update.h"
 #include "lib/train/prompt_source.h"
 #include "lib/train/prompts.h"
@@ -33,6 +35,8 @@ struct RlTrainer::LastStep {
   std::unique_ptr<Embedder> policy_embedder;  // for rewards that compare answers by the policy's states
   std::unique_ptr<SlowScoring> slow;          // only while the step runs
   RewardStack::Result rewards;
+  Tensor token_reward;  // [M], what is paid at single tokens: the KL in the reward
+  Tensor value;         // [M], the critic's, before the update
   AdvantageOutput advantage;
   PromptUse use;            // told to the source of prompts at the end
   int64_t refills = 0;      // rounds of further prompts
@@ -79,6 +83,20 @@ void keep_groups(std::vector<T>& rows, const Tensor& keep, int64_t group) {
   for (size_t i = 0; i < rows.size(); ++i)
     if (keep[static_cast<int64_t>(i) / group].item<bool>()) kept.push_back(std::move(rows[i]));
   rows = std::move(kept);
+}
+
+// Names of a checkpoint's entries.
+constexpr const char *kCritic = "critic/", *kReference = "reference/";
+
+void check_critic_fits(const AdvantageEstimator& advantage, const Critic* critic) {
+  if (advantage.needs_value() && critic == nullptr)
+    throw InputError(
+        fmt::format("advantage '{}' compares rewards with the values of a critic, but there is none; give "
+                    "one (critic.trunk: shared or own), or take another advantage",
+                    advantage.name()));
+  if (!advantage.needs_value() && critic != nullptr)
+    throw InputError(
+        fmt::format("advantage '{}' has no use for a critic; take gae, or leave the critic out", advantage.name()));
 }
 
 }  // namespace
@@ -141,6 +159,12 @@ RlTrainer::RlTrainer(RlParts parts, RlOptions options) : parts_(parts), options_
   if ((needs.reference || needs.kl_in_reward) && parts_.reference == nullptr)
     throw InputError("objective.kl_weight: a KL term needs a reference policy, none was given");
   check_advantage_fits(parts_.objective, parts_.advantage);
+  check_critic_fits(parts_.advantage, parts_.critic);
+  if (options_.reference_update.every > 0) {
+    if (parts_.reference == nullptr)
+      throw InputError("objective.reference_update: there is no reference that could follow the policy");
+    moving_reference_ = std::make_shared<MovingReference>(*parts_.reference, parts_.policy, options_.reference_update);
+  }
   parts_.advantage.check_sizes(options_.samples_per_prompt, std::ranges::max(options_.num_answers));
   PLURAL_CHECK(options_.refill_factor >= 1, "refill_factor is at least 1");
   source_ = std::make_shared<PromptSource>(PromptSourceOptions{.examples = static_cast<int64_t>(parts_.examples.size()),
@@ -161,6 +185,7 @@ StepReport RlTrainer::step() {
 
   sample(*last);
   pay_kl(*last);
+  estimate_values(*last);
   credit(*last);
   metrics["time/generate_s"] = last->generate_s;
   metrics["time/score_s"] = watch.lap_s() - last->generate_s;
@@ -172,6 +197,7 @@ StepReport RlTrainer::step() {
   if (replay_) last_->fresh_modes = replay_->finish_step(example_of_row(*last_), last_->rollout.rows, last_->answers);
   source_->finish_step(step_, last_->use);
   ++step_;
+  if (moving_reference_) moving_reference_->after_step(step_);
   steer_weights(metrics);
   return report(std::move(metrics), total.lap_s());
 }
@@ -362,6 +388,7 @@ void RlTrainer::pay_kl(LastStep& s) const {
                                          options_.sampling.temperature);
   const Tensor kl = s.sampled_log_probs() - reference;  // [M]
   s.rewards.total = s.rewards.total - weights_.kl * s.sum_by_row(kl).to(s.rewards.total.device());
+  s.token_reward = (-weights_.kl * kl).to(s.rewards.total.device());
   // The log shows what is credited.
   const Tensor paid = s.rewards.total.to(at::kCPU, at::kDouble);
   s.rewards.metrics["reward/total/mean"] = paid.mean().item<double>();
@@ -388,6 +415,11 @@ Tensor RlTrainer::score_greedy(const LastStep& s) const {
   return parts_.rewards.score(reward_input(greedy, 1)).total;
 }
 
+void RlTrainer::estimate_values(LastStep& s) const {
+  if (!parts_.critic) return;
+  s.value = row_values(*parts_.critic, s.pack_rows(), options_.max_batch_tokens).to(s.rewards.total.device());
+}
+
 void RlTrainer::credit(LastStep& s) const {
   const RewardInput scored = reward_input(s, options_.samples_per_prompt);
   AdvantageInput input = credit_input(parts_.rewards, scored, s.rewards);
@@ -398,6 +430,8 @@ void RlTrainer::credit(LastStep& s) const {
     input.log_prob = s.sum_by_row(row_log_probs(parts_.policy, s.pack_rows(), options_.max_batch_tokens,
                                                 options_.sampling.temperature))
                          .to(device);
+  input.value = s.value;
+  input.token_reward = s.token_reward;
   s.advantage = parts_.advantage.estimate(input);
 }
 
@@ -410,6 +444,8 @@ std::vector<int64_t> RlTrainer::example_of_row(const LastStep& s) const {
 MetricMap RlTrainer::update(LastStep& s) const {
   const Tensor advantage = host(s.advantage.row);
   const Tensor token_advantage = s.advantage.token.defined() ? host(s.advantage.token) : Tensor();
+  const Tensor value = parts_.critic ? host(s.value) : Tensor();
+  const Tensor returns = parts_.critic ? host(s.advantage.returns) : Tensor();
   const bool drop_truncated = parts_.objective.needs().drop_truncated;
   std::vector<UpdateRow> rows;
   size_t begin = 0;
@@ -420,6 +456,10 @@ MetricMap RlTrainer::update(LastStep& s) const {
     next.sampler_log_probs = row.log_probs;
     next.advantage = values(advantage)[b];
     if (token_advantage.defined()) next.token_advantage = values(token_advantage).subspan(begin, row.ids.size());
+    if (parts_.critic) {
+      next.value = values(value).subspan(begin, row.ids.size());
+      next.returns = values(returns).subspan(begin, row.ids.size());
+    }
     next.counts = !(drop_truncated && row.finish == FinishReason::kLength);
     begin += row.ids.size();
     rows.push_back(next);
@@ -428,15 +468,24 @@ MetricMap RlTrainer::update(LastStep& s) const {
   s.replayed = static_cast<int64_t>(replayed.rows.size());
   const double learning_rate = parts_.optimizer.options().learning_rate *
                                schedule_factor(parts_.optimizer.options(), step_, options_.steps);
-  MetricMap metrics = update_policy({parts_.policy, parts_.reference, parts_.objective, parts_.optimizer}, rows,
-                                    {.passes = options_.passes,
-                                     .max_batch_tokens = options_.max_batch_tokens,
-                                     .max_new_tokens = options_.sampling.max_new_tokens,
-                                     .temperature = options_.sampling.temperature,
-                                     .learning_rate = learning_rate,
-                                     .weights = weights_},
-                                    replayed.rows);
+  double critic_learning_rate = 0;
+  if (parts_.critic) {
+    const OptimizerOptions& critic = parts_.critic->optimizer().options();
+    critic_learning_rate = critic.learning_rate * schedule_factor(critic, step_, options_.steps);
+  }
+  MetricMap metrics = update_policy(
+      {parts_.policy, parts_.reference, parts_.objective, parts_.optimizer, parts_.critic}, rows,
+      {.passes = options_.passes,
+       .max_batch_tokens = options_.max_batch_tokens,
+       .max_new_tokens = options_.sampling.max_new_tokens,
+       .temperature = options_.sampling.temperature,
+       .learning_rate = learning_rate,
+       .critic_learning_rate = critic_learning_rate,
+       .critic_only = parts_.critic && parts_.critic->warming_up(step_),
+       .weights = weights_},
+      replayed.rows);
   metrics["optim/learning_rate"] = learning_rate;
+  if (parts_.critic) metrics["value/learning_rate"] = critic_learning_rate;
   return metrics;
 }
 
@@ -532,12 +581,24 @@ TrainState RlTrainer::state() const {
                    {"entropy_weight_ready", weights_.entropy_ready}};
   source_->add_state(state.memory);
   if (replay_) replay_->add_state(state.memory);
+  if (parts_.critic) {
+    add_entries(state.parameters, kCritic, parts_.critic->named_parameters());
+    add_entries(state.optimizer, kCritic, parts_.critic->optimizer().state());
+  }
+  if (moving_reference_) add_entries(state.parameters, kReference, moving_reference_->state());
   return state;
 }
 
-void RlTrainer::restore(const TrainState& state) {
+void RlTrainer::restore(const TrainState& saved) {
+  TrainState state = saved;
   source_->restore(state.data_position, state.memory);
   if (replay_) replay_->restore(state.memory);
+  if (parts_.critic) {
+    restore_parameters(take_entries(state.parameters, kCritic), parts_.critic->named_parameters(),
+                       "checkpoint: critic");
+    parts_.critic->optimizer().load_state(take_entries(state.optimizer, kCritic));
+  }
+  if (moving_reference_) moving_reference_->restore(take_entries(state.parameters, kReference));
   restore_state(state, parts_.policy, parts_.optimizer);
   step_ = state.step;
   const auto number = [&](const char* name, double otherwise) {

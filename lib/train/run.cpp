@@ -78,7 +78,10 @@ class Run {
     }
     if (stopped) return {step_, false, {}};
     if (saved_step_ != step_) checkpoint();
-    if (saved_model_stale_ || !std::filesystem::exists(folder_.model())) folder_.save_model(*parts_->policy);
+    if (saved_model_stale_ || !std::filesystem::exists(folder_.model())) {
+      folder_.save_model(*parts_->policy);
+      if (parts_->critic) folder_.save_critic(*parts_->critic);
+    }
     if (best_)
       say(fmt::format("best {} {:.4f} after step {}: {}\n", best_->metric, best_->value, best_->step,
                       folder_.best().string()));

@@ -16,14 +16,16 @@ struct MemoryEstimate {
 
 MemoryEstimate estimate_memory(const RunConfig& config, const RunParts& parts, double parameters,
                                int64_t longest_prompt) {
+  const bool second_trunk = parts.critic && config.critic.trunk == "own";
+  const double trained = parameters * (second_trunk && !config.critic.stop_gradient ? 2 : 1);
   const TransformerConfig& model = parts.policy->config();
   const double item = config.dtype == "bfloat16" ? 2 : 4;
   const auto layers = static_cast<double>(model.layers);
   MemoryEstimate memory;
-  memory.weights = parameters * item * (parts.reference ? 2 : 1);
-  memory.gradients = parameters * item;
-  memory.optimizer = parameters * (item < 4 ? 12 : 8);  // two float32 moments, and a float32 master
-                                                        // under bfloat16
+  memory.weights = parameters * item * ((parts.reference ? 2 : 1) + (second_trunk ? 1 : 0));
+  memory.gradients = trained * item;
+  memory.optimizer = trained * (item < 4 ? 12 : 8);  // two float32 moments, and a float32 master
+                                                     // under bfloat16
   if (config.task == "rl") {
     const auto rows = static_cast<double>(
         std::min(config.prompts_per_step * config.samples_per_prompt, config.sampling.max_rows));
@@ -41,6 +43,15 @@ MemoryEstimate estimate_memory(const RunConfig& config, const RunParts& parts, d
 
 std::string gigabytes(double bytes) {
   return bytes < 1e8 ? fmt::format("{:.1f} MB", bytes / 1e6) : fmt::format("{:.2f} GB", bytes / 1e9);
+}
+
+std::string describe_critic(const RunConfig& config, const Critic& critic) {
+  double parameters = 0;
+  for (const auto& [name, tensor] : critic.named_parameters()) parameters += static_cast<double>(tensor.numel());
+  const std::string trunk = config.critic.trunk == "shared" ? "the policy's trunk"
+                            : config.critic.model.empty()   ? "a second copy of the model"
+                                                            : config.critic.model;
+  return fmt::format("value head on {}, {:.2f} M parameters of its own", trunk, parameters / 1e6);
 }
 
 }  // namespace
@@ -88,6 +99,7 @@ std::string describe_run(const RunConfig& config, const RunParts& parts, int64_t
                           without_gold > 0 ? fmt::format(", {} of them without gold answers", without_gold) : ""));
   row("model",
       fmt::format("{}, {:.2f} M parameters, {} on {}", config.model, parameters / 1e6, config.dtype, config.device));
+  if (parts.critic) row("critic", describe_critic(config, *parts.critic));
   row("memory, about",
       fmt::format("{} (weights {}, gradients {}, optimiser {}, KV cache {}, activations {})", gigabytes(memory.total()),
                   gigabytes(memory.weights), gigabytes(memory.gradients), gigabytes(memory.optimizer),

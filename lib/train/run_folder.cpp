@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <sstream>
@@ -137,6 +138,8 @@ FileHashes hash_inputs(const RunConfig& config) {
   // folder.
   if (config.task == "rl" && config.objective.uses_reference())
     hashes["reference/weights"] = hash_weights(config.reference.empty() ? config.model : config.reference);
+  if (config.task == "rl" && config.critic.trunk == "own")
+    hashes["critic/weights"] = hash_weights(config.critic.model.empty() ? config.model : config.critic.model);
   for (const char* name : {"config.json", "tokenizer.json"}) {
     const fs::path file = fs::path(config.model) / name;
     if (fs::exists(file)) hashes[fmt::format("model/{}", name)] = sha256_file(file);
@@ -212,22 +215,31 @@ void RunFolder::drop_after(int64_t step) const {
 
 namespace {
 
-/// Writes a model folder, complete or not at all; `about` goes into best.json when it is not null.
-void write_model(const fs::path& folder, const Policy& policy, const nlohmann::ordered_json& about) {
+/// Has `write` fill a folder, which is then there completely or not at all.
+void write_folder(const fs::path& folder, const std::function<void(const fs::path&)>& write) {
   const fs::path temporary = folder.string() + ".tmp";
   std::error_code error;
   fs::remove_all(temporary, error);
-  policy.save(temporary);
-  if (!about.is_null()) write_file_atomic(temporary / "best.json", about.dump(2) + "\n");
+  write(temporary);
   detail::move_into_place(temporary, folder);
 }
 
 }  // namespace
 
-void RunFolder::save_model(const Policy& policy) const { write_model(model(), policy, nullptr); }
+void RunFolder::save_model(const Policy& policy) const {
+  write_folder(model(), [&](const fs::path& dir) { policy.save(dir); });
+}
+
+void RunFolder::save_critic(const Critic& critic) const {
+  write_folder(path_ / "critic", [&](const fs::path& dir) { critic.save(dir); });
+}
 
 void RunFolder::save_best(const Policy& policy, const BestModel& about) const {
-  write_model(best(), policy, {{"step", about.step}, {"metric", about.metric}, {"value", about.value}});
+  const nlohmann::ordered_json json = {{"step", about.step}, {"metric", about.metric}, {"value", about.value}};
+  write_folder(best(), [&](const fs::path& dir) {
+    policy.save(dir);
+    write_file_atomic(dir / "best.json", json.dump(2) + "\n");
+  });
 }
 
 std::optional<BestModel> RunFolder::load_best() const {

@@ -11,13 +11,15 @@
 #include <string>
 
 #include "lib/core/file_lock.h"
+#include "plural/critic.h"
 #include "plural/policy.h"
 #include "plural/run_config.h"
 
 namespace plural {
 
 /// SHA-256 of the files that decide a run's results, by their role ("data.train",
-/// "model/config.json", ...; "reference/weights" when there is a KL term).
+/// "model/config.json", ...; "reference/weights" when there is a KL term, "critic/weights"
+/// when the critic has a trunk of its own).
 using FileHashes = std::map<std::string, std::string>;
 FileHashes hash_inputs(const RunConfig& config);
 
@@ -53,6 +55,8 @@ class RunFolder {
   /// Writes model/, complete or absent.
   void save_model(const Policy& policy) const;
   std::filesystem::path model() const { return path_ / "model"; }
+  /// Writes critic/ next to it, complete or absent.
+  void save_critic(const Critic& critic) const;
   /// Writes best/, a model folder with best.json, in place of an older one.
   void save_best(const Policy& policy, const BestModel& about) const;
   /// nullopt when there is none yet.

@@ -43,7 +43,8 @@ class RlRun final : public RunTrainer {
   RlRun(const RunConfig& config, RunParts& parts)
       : parts_(parts),
         trainer_({*parts.policy, *parts.engine, parts.tokenizer, parts.examples, *parts.format, *parts.matcher,
-                  parts.rewards, *parts.advantage, *parts.objective, *parts.optimizer, parts.reference.get()},
+                  parts.rewards, *parts.advantage, *parts.objective, *parts.optimizer, parts.reference.get(),
+                  parts.critic.get()},
                  {.steps = config.steps,
                   .prompts_per_step = config.prompts_per_step,
                   .samples_per_prompt = config.samples_per_prompt,
@@ -56,7 +57,8 @@ class RlRun final : public RunTrainer {
                   .num_answers = config.num_answers,
                   .max_batch_tokens = config.max_batch_tokens,
                   .sampling = rl_sampling(config),
-                  .seed = static_cast<uint64_t>(config.seed)}) {}
+                  .seed = static_cast<uint64_t>(config.seed),
+                  .reference_update = config.objective.reference_update}) {}
   StepReport step() override { return trainer_.step(); }
   bool done() const override { return trainer_.done(); }
   TrainState state() const override { return trainer_.state(); }
@@ -114,6 +116,25 @@ void check_tokenizer_fits(const Tokenizer& tokenizer, const Policy& policy, cons
                   model_dir, tokenizer.vocab_size(), policy.vocab_size()));
 }
 
+namespace {
+
+std::unique_ptr<Critic> build_critic(const RunConfig& config, RunParts& parts, at::Device device) {
+  if (config.critic.trunk == "shared") return std::make_unique<Critic>(*parts.policy, config.critic);
+  const std::string& model = config.critic.model.empty() ? config.model : config.critic.model;
+  auto trunk = TransformerPolicy::load(model, device, scalar_type(config.dtype));
+  check_tokenizer_fits(parts.tokenizer, *trunk, model);
+  if (trunk->context_length() < parts.policy->context_length())
+    throw InputError(
+        fmt::format("critic.model: {} has a context of {} tokens and the policy one of {}; take a model with "
+                    "at least as long a context",
+                    model, trunk->context_length(), parts.policy->context_length()));
+  auto critic = std::make_unique<Critic>(std::move(trunk), config.critic);
+  if (std::filesystem::exists(Critic::head_file(model))) critic->load_head(model);
+  return critic;
+}
+
+}  // namespace
+
 std::unique_ptr<RunParts> build_run_parts(const RunConfig& config, const Registry<Reward>& rewards) {
   const bool rl = config.task == "rl";
   // Names and options first: a misspelt reward is found before a model is loaded.
@@ -147,7 +168,8 @@ std::unique_ptr<RunParts> build_run_parts(const RunConfig& config, const Registr
                .rewards = std::move(stack),
                .advantage = std::move(advantage),
                .objective = std::move(objective),
-               .optimizer = nullptr});
+               .optimizer = nullptr,
+               .critic = nullptr});
   check_tokenizer_fits(parts->tokenizer, *parts->policy, config.model);
   if (rl && config.objective.uses_reference()) {
     if (config.reference.empty()) {
@@ -159,6 +181,7 @@ std::unique_ptr<RunParts> build_run_parts(const RunConfig& config, const Registr
   }
   parts->engine = make_local_engine(*parts->policy, parts->tokenizer);
   parts->optimizer = std::make_unique<AdamW>(parts->policy->named_parameters(), config.optimizer);
+  if (rl && config.critic.used()) parts->critic = build_critic(config, *parts, device);
   return parts;
 }
 

@@ -8,6 +8,7 @@
 
 #include "plural/advantage.h"
 #include "plural/answers.h"
+#include "plural/critic.h"
 #include "plural/dataset.h"
 #include "plural/objective.h"
 #include "plural/optimizer.h"
@@ -40,6 +41,7 @@ struct RunParts {
   std::unique_ptr<AdvantageEstimator> advantage;
   std::unique_ptr<Objective> objective;
   std::unique_ptr<AdamW> optimizer;
+  std::unique_ptr<Critic> critic;  ///< null without an advantage that needs values
 };
 
 /// Loads data, tokenizer and model and builds the rest; cheap checks come before expensive loading.

@@ -128,7 +128,8 @@ TEST_CASE("numbers, switches and texts are told apart strictly") {
     CHECK_THAT(error_of(std::string("file: a\non: ") + bad), Contains("'on': expected true or false"));
   CHECK_THAT(error_of("file: [a]"), Contains("'file': expected text, got a list"));
   CHECK_THAT(error_of("file: \"\""), Contains("missing key 'file'"));
-  CHECK_THAT(error_of("file: a\nsizes: -3"), Contains("'sizes': expected a whole number") && Contains("or a list of them"));
+  CHECK_THAT(error_of("file: a\nsizes: -3"),
+             Contains("'sizes': expected a whole number") && Contains("or a list of them"));
   CHECK_THAT(error_of("file: a\nsizes: {b: 3}"), Contains("'sizes': expected a list"));
   CHECK(read("file: a\nsizes: 3").sizes == std::vector<int64_t>{3});  // one value is a list of one
   CHECK_THAT(error_of("file: a\nsizes: [1, -2, x]"), Contains("'sizes[1]'") && Contains("'sizes[2]'"));

@@ -111,6 +111,30 @@ TEST_CASE("pieces of an objective that do not go together are refused in their p
   CHECK_NOTHROW(read(kl + "advantage: {name: mode_coverage, reward_weight: 1}"));
 }
 
+TEST_CASE("a critic and an advantage without use for it, and the reverse, are refused") {
+  CHECK_THAT(error_of(kMinimal + "advantage: gae"), Contains("'critic.trunk'") && Contains("shared or own, got none"));
+  CHECK_THAT(error_of(kMinimal + "critic: {trunk: shared}"),
+             Contains("run.yaml:5:10: 'critic.trunk'") && Contains("'grpo' has no use for a critic"));
+  CHECK_THAT(error_of(kMinimal + "critic: {value_clip: 0.1}"), Contains("none is asked for"));
+  CHECK_THAT(error_of(kMinimal + "advantage: gae\ncritic: {trunk: shared, model: m2}"), Contains("'critic.model'"));
+  CHECK_THAT(error_of(kMinimal + "advantage: gae\ncritic: {trunk: own, warmup_steps: 101}"),
+             Contains("'critic'") && Contains("has 100 steps"));
+  CHECK_THAT(error_of(kMinimal + "advantage: gae\ncritic: {trunk: own, optimizer: {beta2: 1}}"),
+             Contains("critic.optimizer.beta2"));
+  const RunConfig config = read(kMinimal + "advantage: gae\nsamples_per_prompt: 1\ncritic: {trunk: own, model: m2}");
+  CHECK(dump(read(dump(config))) == dump(config));
+  CHECK_NOTHROW(read(dump(read(kMinimal))));  // the resolved section of a run without a critic
+}
+
+TEST_CASE("a reference that moves needs a KL term, and steps at which it moves") {
+  CHECK_THAT(error_of(kMinimal + "objective: {reference_update: {every: 5}}"),
+             Contains("'objective.reference_update'") && Contains("kl_weight"));
+  CHECK_THAT(error_of(kMinimal + "objective: {kl_weight: 0.1, reference_update: {rate: 0.5}}"), Contains("every"));
+  CHECK_THAT(error_of(kMinimal + "objective: {kl_weight: 0.1, reference_update: {every: 1, rate: 0}}"),
+             Contains("'objective.reference_update.rate'"));
+  CHECK_NOTHROW(read(kMinimal + "objective: {kl_weight: 0.1, reference_update: {every: 1, rate: 0.01}}"));
+}
+
 TEST_CASE("an owner's own checks are reported in the same message") {
   const auto check = [](const RunConfig& config, ConfigReader& reader) {
     if (config.format != "compact") reader.problem("format", "no such format");

@@ -531,6 +531,72 @@ TEST_CASE("GAE by hand") {
   CHECK_THROWS_AS(gae(doubles({1, 2}), doubles({1, 2}), integers({3}), {}), CheckError);
 }
 
+namespace {
+
+// sum_l (gamma lambda)^l delta_{t+l} as it stands, for one row.
+std::vector<double> gae_by_definition(const std::vector<double>& r, const std::vector<double>& v, double gamma,
+                                      double lambda) {
+  std::vector<double> advantage;
+  for (size_t t = 0; t < r.size(); ++t) {
+    double sum = 0;
+    for (size_t l = 0; t + l < r.size(); ++l) {
+      const double next = t + l + 1 < r.size() ? v[t + l + 1] : 0;
+      sum += std::pow(gamma * lambda, l) * (r[t + l] + gamma * next - v[t + l]);
+    }
+    advantage.push_back(sum);
+  }
+  return advantage;
+}
+
+}  // namespace
+
+TEST_CASE("advantage gae pays a row at its last token, and what is paid earlier where it is") {
+  AdvantageInput input = paid({1, 7, 2}, 1);
+  input.length = integers({2, 0, 1});  // nothing can be credited to a row without tokens
+  input.value = doubles({.5, .25, 1});
+  AdvantageOutput out = testing::estimate("gae", "{gamma: 0.9, lambda: 0.8}", input);
+  check_close(host(out.token), {.265, .75, 1}, 1e-12);  // as above
+  check_close(host(out.returns), {.765, 1, 2}, 1e-12);
+  check_close(host(out.row), {.5075, 0, 1}, 1e-12);
+
+  // -.1 and .3 are paid at their tokens, what is left of the total (1 + .1 - .3) at the end: r = -.1, .3 + .8.
+  input.token_reward = doubles({-.1, .3, .5});
+  out = testing::estimate("gae", "{gamma: 0.9, lambda: 0.8}", input);
+  std::vector<double> expected = gae_by_definition({-.1, 1.1}, {.5, .25}, .9, .8);
+  expected.push_back(1);
+  check_close(host(out.token), expected, 1e-12);
+
+  at::manual_seed(4);
+  const std::vector<int64_t> lengths = {5, 1, 8};
+  input = paid({.5, -1, 2}, 3);
+  input.length = integers(lengths);
+  input.value = at::randn({14}, at::kDouble).to(test_device());
+  const std::vector<double> value = host(input.value), total = host(input.total);
+  for (const bool whiten : {false, true}) {
+    expected.clear();
+    auto next = value.begin();
+    for (size_t b = 0; b < lengths.size(); ++b) {
+      std::vector<double> r(static_cast<size_t>(lengths[b]), 0);
+      r.back() = total[b];
+      for (double a : gae_by_definition(r, {next, next + lengths[b]}, .97, .6)) expected.push_back(a);
+      next += lengths[b];
+    }
+    if (whiten) {
+      double mean = 0, square = 0;
+      for (double a : expected) mean += a / 14;
+      for (double a : expected) square += (a - mean) * (a - mean) / 13;
+      for (double& a : expected) a = (a - mean) / (std::sqrt(square) + 1e-4);
+    }
+    out = testing::estimate("gae", whiten ? "{gamma: 0.97, lambda: 0.6, whiten: true}" : "{gamma: 0.97, lambda: 0.6}",
+                            input);
+    check_close(host(out.token), expected, 1e-12);
+  }
+  input.value = Tensor();
+  CHECK_THROWS_WITH(testing::estimate("gae", "{}", input), Catch::Contains("critic"));
+  CHECK(builtin_advantages().make("gae")->needs_value());
+  CHECK_FALSE(builtin_advantages().make("grpo")->needs_value());
+}
+
 TEST_CASE("a broken reward is seen, not hidden") {
   for (const float broken : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     for (const std::string name : {"grpo", "rloo", "opo", "maxrl", "reinforce_pp"}) {

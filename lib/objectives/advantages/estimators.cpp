@@ -6,6 +6,7 @@ namespace plural {
 Registry<AdvantageEstimator> builtin_advantages() {
   Registry<AdvantageEstimator> registry("advantage");
   add_darling(registry);
+  add_gae(registry);
   add_gdpo(registry);
   add_grpo(registry);
   add_max_at_k(registry);

@@ -7,6 +7,7 @@
 namespace plural {
 
 void add_darling(Registry<AdvantageEstimator>& registry);
+void add_gae(Registry<AdvantageEstimator>& registry);
 void add_gdpo(Registry<AdvantageEstimator>& registry);
 void add_grpo(Registry<AdvantageEstimator>& registry);
 void add_max_at_k(Registry<AdvantageEstimator>& registry);

@@ -3,9 +3,9 @@
 // rows. The mass M = sum of the correct rows' r_i - mean is kept and dealt out again by
 //   A_i = M [(1 - tau) / n+ + tau v_i / sum v];
 // wrong rows keep theirs, and so do correct ones where M is negative (paid less than the wrong ones, for other
-// reasons): dealt out, it would punish what is rare most. v_i is 1 / (correct rows of i's mode), so that tau = 1 pays every correct mode the same
-// however often it was drawn; or, as published, 1 / exp(log p(y_i) / L_i), one over the likelihood a token: what the
-// policy rarely writes gains most, and no modes need to be told apart.
+// reasons): dealt out, it would punish what is rare most. v_i is 1 / (correct rows of i's mode), so that tau = 1 pays
+// every correct mode the same however often it was drawn; or, as published, 1 / exp(log p(y_i) / L_i), one over the
+// likelihood a token: what the policy rarely writes gains most, and no modes need to be told apart.
 #include <ATen/ATen.h>
 
 #include <limits>
