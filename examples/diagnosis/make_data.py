@@ -152,8 +152,10 @@ def main():
     write_lines(args.out / "train_set.jsonl", world, "train", train, [plausible(world, p) for p in train_posteriors])
     write_lines(args.out / "heldout.jsonl", world, "heldout", heldout, [drawn(world, case) for case in heldout])
     write_model(args.out / "model", world)
-    # Last: it marks a complete folder.
-    np.savez(args.out / "posteriors.npz", train=train_posteriors, heldout=heldout_posteriors, diseases=np.array(world.diseases))
+    # Last, and whole or not at all: it marks a complete folder.
+    unfinished = args.out / "unfinished.npz"
+    np.savez(unfinished, train=train_posteriors, heldout=heldout_posteriors, diseases=np.array(world.diseases))
+    unfinished.replace(args.out / "posteriors.npz")
 
 
 if __name__ == "__main__":

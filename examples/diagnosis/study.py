@@ -13,6 +13,7 @@ import concurrent.futures
 import dataclasses
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import threading
@@ -35,13 +36,13 @@ class Arm:
 
 NO_BRIER = "rewards.2.weight=0"  # logged, not paid
 ANY_CORRECT = "rewards.1={name: any_correct}"
-PER_ANSWER_CREDIT = ("advantage.name=set_credit", "advantage.scale=none")
+PER_ANSWER_CREDIT = "advantage={name: set_credit}"
 ARMS = (
     Arm("rlvr_single", "RLVR-Single", k=1, settings=(NO_BRIER,)),
     Arm("rlcr_single", "RLCR-Single", k=1),
     Arm("rlvr_multi", "RLVR-Multi", settings=(NO_BRIER,)),
     Arm("rlcr_multi", "RLCR-Multi"),
-    Arm("reward_to_go", "RLCR-Multi, reward-to-go", settings=PER_ANSWER_CREDIT),
+    Arm("reward_to_go", "RLCR-Multi, reward-to-go", settings=(PER_ANSWER_CREDIT,)),
     Arm("std", "RLCR-Multi, divided by std", settings=("advantage.scale=group",)),
     Arm("rlcr_multi_k2", "RLCR-Multi, K = 2", k=2),
     Arm("rlcr_multi_k4", "RLCR-Multi, K = 4", k=4),
@@ -91,7 +92,7 @@ class Study:
         out = seed_dir / "evals" / arm.name
         if (out / "metrics.json").exists():
             return
-        self.run(seed_dir / "evals" / f"{arm.name}.log", "eval", "--model", model, "--dtype", "float32", "--data",
+        self.run(seed_dir / "evals" / f"{arm.name}.log", "eval", "--model", model, "--dtype", "bfloat16", "--data",
                  self.data / "heldout.jsonl", "--format", "compact", "--matcher", "normalised", "--num-answers", arm.k,
                  "--samples", -(-10 // arm.k), "--max-new-tokens", 40, "--seed", seed, "--bootstrap", 0, "--title", arm.title,
                  "--out", out)
@@ -100,7 +101,8 @@ class Study:
         """The fine-tuned model of a seed."""
         seed_dir = self.out / f"seed{seed}"
         init = seed_dir / "init"
-        if not (init / "tokenizer.json").exists():
+        if not (init / "tokenizer_config.json").exists():  # its last file
+            shutil.rmtree(init, ignore_errors=True)
             self.run(seed_dir / "init.log", "init", "--config", self.data / "model" / "config.json", "--tokenizer",
                      self.data / "model", "--seed", seed, "--out", init)
         self.train(seed_dir / "sft", "sft.yaml", seed,
@@ -117,13 +119,18 @@ class Study:
         self.evaluate(seed_dir, arm, seed_dir / arm.name / "model", seed)
         self.say(f"seed {seed}: {arm.title}")
 
-    def all(self, jobs):
-        """Calls all, `--jobs` at a time; the first failure stops what has not begun."""
+    def run_all(self, seeds, arms):
+        """`--jobs` runs at a time; the arms of a seed follow its fine-tuning. The first failure stops what has not begun."""
         with concurrent.futures.ThreadPoolExecutor(self.args.jobs) as pool:
-            futures = [pool.submit(*job) for job in jobs]
+            seed_of = {pool.submit(self.start, seed): seed for seed in seeds}
+            pending = set(seed_of)
             try:
-                for future in concurrent.futures.as_completed(futures):
-                    future.result()
+                while pending:
+                    done, pending = concurrent.futures.wait(pending, return_when=concurrent.futures.FIRST_COMPLETED)
+                    for future in done:
+                        future.result()
+                        if future in seed_of:
+                            pending |= {pool.submit(self.arm, seed_of[future], arm) for arm in arms}
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
@@ -150,8 +157,7 @@ def main():
     study = Study(args)
     study.make_data()
     arms = [arm for arm in ARMS if arm.name in args.arms]
-    study.all([(study.start, seed) for seed in args.seeds])
-    study.all([(study.arm, seed, arm) for seed in args.seeds for arm in arms])
+    study.run_all(args.seeds, arms)
     study.say("tables and plots")
     import summarise  # needs numpy only here
 
@@ -163,3 +169,5 @@ if __name__ == "__main__":
         main()
     except RuntimeError as error:
         sys.exit(f"study: {error}")
+    except KeyboardInterrupt:
+        sys.exit("study: stopped; the same command goes on")
