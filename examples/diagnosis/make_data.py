@@ -4,7 +4,7 @@
 usage: make_data.py --out DIR [--seed 1] [--sft-cases N] [--train-cases N] [--heldout-cases N]
 
 DIR gets
-  sft.jsonl           cases to learn the format from; gold: the ten likeliest diseases, weights = square roots of the posterior
+  sft.jsonl           cases to learn the format from; gold: the ten likeliest diseases, weights = posterior
   train_drawn.jsonl   cases for RL; gold: one disease, drawn from the posterior
   train_set.jsonl     the same cases; gold: every disease of posterior probability >= 0.05, weights = posterior
   heldout.jsonl       cases to evaluate on; gold as in train_drawn.jsonl
@@ -50,10 +50,10 @@ def draw_cases(world, count, stream):
     return cases, np.array([world.posterior(case) for case in cases])
 
 
-def gold(world, posterior, chosen, power=1.0):
-    """The diseases `chosen`, the likeliest first, weights = posterior^power."""
+def gold(world, posterior, chosen):
+    """The diseases `chosen`, the likeliest first, weights = posterior."""
     chosen = sorted(chosen, key=lambda d: (-posterior[d], d))
-    return [{"answer": world.diseases[d], "weight": round(float(posterior[d] ** power), 9)} for d in chosen]
+    return [{"answer": world.diseases[d], "weight": round(float(posterior[d]), 9)} for d in chosen]
 
 
 def write_lines(path, world, kind, cases, golds):
@@ -64,7 +64,7 @@ def write_lines(path, world, kind, cases, golds):
 
 
 def likeliest(world, posterior):
-    return gold(world, posterior, np.argsort(-posterior, kind="stable")[:SFT_ANSWERS], power=0.5)
+    return gold(world, posterior, np.argsort(-posterior, kind="stable")[:SFT_ANSWERS])
 
 
 def drawn(world, case):
@@ -124,10 +124,10 @@ def write_model(folder, world):
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary, end = write_tokenizer(folder, world)
     config = {
-        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "hidden_size": 192,
-        "intermediate_size": 896, "num_hidden_layers": 3, "num_attention_heads": 6, "num_key_value_heads": 6,
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "hidden_size": 256,
+        "intermediate_size": 896, "num_hidden_layers": 2, "num_attention_heads": 8, "num_key_value_heads": 8,
         "vocab_size": vocabulary, "max_position_embeddings": 256, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
-        "tie_word_embeddings": True, "eos_token_id": end, "initializer_range": 0.02,
+        "tie_word_embeddings": True, "eos_token_id": end, "initializer_range": 0.05,
     }
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
 
@@ -136,8 +136,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", required=True, type=pathlib.Path)
     parser.add_argument("--seed", type=int, default=1, help="of the network and the cases")
-    parser.add_argument("--sft-cases", type=int, default=24000)
-    parser.add_argument("--train-cases", type=int, default=8000)
+    parser.add_argument("--sft-cases", type=int, default=32000)
+    parser.add_argument("--train-cases", type=int, default=12800)
     parser.add_argument("--heldout-cases", type=int, default=500)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)

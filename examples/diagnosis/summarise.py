@@ -15,7 +15,7 @@ import charts
 import measures
 from make_data import SET_THRESHOLD
 
-WINDOW = 10  # logged steps that a training curve is averaged over
+WINDOW = 5   # logged steps that a training curve is averaged over
 LEVELS = (0.85, 0.9, 0.95)  # of the best mass, that steps are counted to
 BASELINE = 3  # K of the comparison between sets and single answers
 

@@ -341,7 +341,7 @@ class WholeStudy(unittest.TestCase):
                 "--seeds", "1", "--arms", "rlvr_single", "rlcr_multi", "reward_to_go", "any_brier_set", "--jobs", "2",
                 "--data", "sft-cases=64", "train-cases=32", "heldout-cases=6",
                 "--sft-set", "steps=12", "optimizer.warmup_steps=2", "sft.rows_per_step=16", "optimizer.learning_rate=1e-2",
-                "--rl-set", "steps=2", "optimizer.warmup_steps=0", "prompts_per_step=2", "samples_per_prompt=2",
+                "--rl-set", "steps=2", "optimizer.warmup_steps=0", "prompts_per_step=2", "samples_per_prompt=2", "samples.every=1",
             ]
             done = subprocess.run(command, capture_output=True, text=True, env=ENV)
             self.assertEqual(done.returncode, 0, done.stderr[-3000:])
