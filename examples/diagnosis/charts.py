@@ -33,6 +33,7 @@ def line_chart(title, x_label, y_label, series, x_range=(None, None), y_range=(N
         raise ValueError(f"chart '{title}' has no points")
     x_low, x_high = axis([x for x, _, _ in points], x_range)
     y_low, y_high = axis([y - s for _, y, s in points] + [y + s for _, y, s in points], y_range)
+    middle = (TOP + HEIGHT - BOTTOM) / 2
     bottom = HEIGHT + 18 * ((len(series) + 1) // 2)  # the legend stands below, two names a line
 
     def across(x):
@@ -52,7 +53,7 @@ def line_chart(title, x_label, y_label, series, x_range=(None, None), y_range=(N
         f'<rect width="{WIDTH}" height="{bottom}" fill="#fff"/>',
         text(LEFT, 22, title, 'font-size="16" font-weight="bold"'),
         text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 12, x_label, 'text-anchor="middle"'),
-        text(16, (TOP + HEIGHT - BOTTOM) / 2, y_label, f'text-anchor="middle" transform="rotate(-90 16 {(TOP + HEIGHT - BOTTOM) / 2:.1f})"'),
+        text(16, middle, y_label, f'text-anchor="middle" transform="rotate(-90 16 {middle:.1f})"'),
     ]
     for x in ticks(x_low, x_high):
         out += [line(across(x), TOP, across(x), HEIGHT - BOTTOM, 'stroke="#e6e6e6"'),
@@ -73,5 +74,6 @@ def line_chart(title, x_label, y_label, series, x_range=(None, None), y_range=(N
             if len(values) <= 24:
                 out.append(f'<circle cx="{across(x):.1f}" cy="{down(y):.1f}" r="3" fill="{colour}"/>')
         place_x, place_y = LEFT + (i % 2) * (WIDTH - LEFT) / 2, HEIGHT + 12 + 18 * (i // 2)
-        out += [line(place_x, place_y - 4, place_x + 22, place_y - 4, f'stroke="{colour}" stroke-width="3"'), text(place_x + 28, place_y, name)]
+        out += [line(place_x, place_y - 4, place_x + 22, place_y - 4, f'stroke="{colour}" stroke-width="3"'),
+                text(place_x + 28, place_y, name)]
     return "\n".join(out) + "\n</svg>\n"

@@ -128,7 +128,8 @@ def set_measures(rows, posteriors, threshold, k):
     `regret`: what is missing; `top1`: probability of the most confident answer, `top1_regret`: what the likeliest has more;
     `hits`, `recall`, `coverage`: answers in the set label, their share of the label, of min(K, label); `unique`: different
     answers; `tokens`."""
-    columns = {name: [] for name in ("mass", "best_mass", "regret", "top1", "top1_regret", "hits", "recall", "coverage", "unique", "tokens")}
+    columns = {name: [] for name in ("mass", "best_mass", "regret", "top1", "top1_regret", "hits", "recall", "coverage", "unique",
+                                     "tokens")}
     for row in rows:
         posterior = posteriors[row.case]
         best = float(np.sort(posterior)[::-1][:k].sum())

@@ -33,6 +33,12 @@ class Arm:
     labels: str = "drawn"
     settings: tuple = ()
 
+    @property
+    def most_tokens(self):
+        """Two tags, a name, two tags and a number for each answer, and the end. Text after the last answer would cost nothing,
+        so without a bound completions drift to any length."""
+        return 6 * self.k + 1
+
 
 NO_BRIER = "rewards.2.weight=0"  # logged, not paid
 ANY_CORRECT = "rewards.1={name: any_correct}"
@@ -94,7 +100,7 @@ class Study:
             return
         self.run(seed_dir / "evals" / f"{arm.name}.log", "eval", "--model", model, "--dtype", "bfloat16", "--data",
                  self.data / "heldout.jsonl", "--format", "compact", "--matcher", "normalised", "--num-answers", arm.k,
-                 "--samples", -(-10 // arm.k), "--max-new-tokens", 40, "--seed", seed, "--bootstrap", 0, "--title", arm.title,
+                 "--samples", -(-10 // arm.k), "--max-new-tokens", arm.most_tokens, "--seed", seed, "--bootstrap", 0, "--title", arm.title,
                  "--out", out)
 
     def start(self, seed):
@@ -115,7 +121,7 @@ class Study:
         seed_dir = self.out / f"seed{seed}"
         self.train(seed_dir / arm.name, "rl.yaml", seed,
                    [f"model={seed_dir / 'sft' / 'model'}", f"data.train={self.data / f'train_{arm.labels}.jsonl'}",
-                    f"num_answers={arm.k}", *arm.settings, *self.args.rl_set])
+                    f"num_answers={arm.k}", f"sampling.max_new_tokens={arm.most_tokens}", *arm.settings, *self.args.rl_set])
         self.evaluate(seed_dir, arm, seed_dir / arm.name / "model", seed)
         self.say(f"seed {seed}: {arm.title}")
 

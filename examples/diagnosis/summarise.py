@@ -220,12 +220,14 @@ def summarise(run, results, seeds, arms, plural):
     best = np.sort(truth["heldout"], axis=1)[:, ::-1]
     reached = {str(k): float(best[:, :k].sum(axis=1).mean()) for k in range(1, 11)}
     summary = {"seeds": list(seeds), "heldout_cases": len(best), "set_threshold": SET_THRESHOLD, "best_mass": reached,
-               "arms": [{"name": arm.name, "title": arm.title, "num_answers": arm.k, "labels": arm.labels, **merged[arm.name]} for arm in arms]}
+               "arms": [{"name": arm.name, "title": arm.title, "num_answers": arm.k, "labels": arm.labels,
+                         **merged[arm.name]} for arm in arms]}
     (results / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
 
     of = f"Seeds {', '.join(map(str, seeds))}: mean ± standard deviation" if len(seeds) > 1 else f"Seed {seeds[0]} alone"
-    lines = [f"{of}, {len(best)} held-out cases. The best sets of 1 ... 5 hold {', '.join(f'{reached[str(k)]:.3f}' for k in range(1, 6))}.", "",
-             "### Sets", "", *set_table(arms, merged), "### Confidences q against exact probabilities p", "", *calibration_table(arms, merged),
+    held = ", ".join(f"{reached[str(k)]:.3f}" for k in range(1, 6))
+    lines = [f"{of}, {len(best)} held-out cases. The best sets of 1 ... 5 hold {held}.", "", "### Sets", "",
+             *set_table(arms, merged), "### Confidences q against exact probabilities p", "", *calibration_table(arms, merged),
              "### By rank of the confidence", "", *rank_table(arms, merged), "### Speed of learning", "", *steps_table(arms, merged),
              *equal_recall_table(arms, merged)]
     lines += [f"![{caption}]({file})" for file, caption in drawn]

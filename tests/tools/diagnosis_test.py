@@ -248,7 +248,8 @@ class Measures(unittest.TestCase):
 
 class Charts(unittest.TestCase):
     def test_points_stand_where_the_axes_say(self):
-        svg = charts.line_chart("A <title>", "x", "y", [("one", [(0, 0, 0), (10, 1, 0.25)]), ("two", [])], x_range=(0, 10), y_range=(0, 1), diagonal=True)
+        series = [("one", [(0, 0, 0), (10, 1, 0.25)]), ("two", [])]
+        svg = charts.line_chart("A <title>", "x", "y", series, x_range=(0, 10), y_range=(0, 1), diagonal=True)
         root = xml.etree.ElementTree.fromstring(svg)
         space = "{http://www.w3.org/2000/svg}"
         circles = [(float(c.get("cx")), float(c.get("cy"))) for c in root.iter(space + "circle")]
