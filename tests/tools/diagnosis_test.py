@@ -183,6 +183,7 @@ POSTERIORS = np.array([[0.5, 0.3, 0.1, 0.06, 0.04], [0.2, 0.2, 0.3, 0.2, 0.1]])
 class Measures(unittest.TestCase):
     def test_sets_by_hand(self):
         rows = [row(0, [(0, 0.2), (4, 0.9), (0, 0.3)], 20), row(1, [(2, 0.5), (-1, None)], 14)]
+        self.assertEqual(measures.probabilities(rows[0], POSTERIORS[0]), [0.5, 0.04, 0.0])
         found = measures.set_measures(rows, POSTERIORS, 0.05, 3)
         expected = {
             "mass": (0.54 + 0.3) / 2, "best_mass": (0.9 + 0.7) / 2, "regret": (0.36 + 0.4) / 2,
