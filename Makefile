@@ -5,7 +5,7 @@ PREFIX ?= $(HOME)/.local
 BUILD := build/$(PRESET)
 VENV := $(or $(PLURAL_HOME),$(HOME)/.cache/plural)/venv
 
-.PHONY: help setup build test quickstart bench bench-score bench-limits gpu-bundle gpu-check format lint docs install clean
+.PHONY: help setup build test quickstart bench bench-score bench-limits gpu-bundle gpu-check format lint docs install clean diagnosis
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -23,6 +23,9 @@ test: build  ## build and run every test
 
 quickstart: build  ## train SmolLM2 to answer with sets: examples/wordnet
 	examples/wordnet/quickstart.sh
+
+diagnosis: build  ## confidences against a known posterior, 3 seeds of 11 arms: examples/diagnosis
+	$(VENV)/bin/python examples/diagnosis/study.py --plural $(BUILD)/bin/plural
 
 bench: build  ## measure speed on this machine, into benchmarks/results
 	benchmarks/run.sh
