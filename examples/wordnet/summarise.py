@@ -7,7 +7,7 @@ import sys
 
 runs, results, seeds = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3:]
 EVALUATIONS = ("1-base", "2-sft", "3-sft-independent", "4-rl")
-COLUMNS = ["format_rate", "coverage", "unique", "brier", "ece", "accuracy", "tokens_per_distinct_correct"]
+COLUMNS = ["format_rate", "coverage", "unique", "brier", "ece", "auroc", "accuracy", "tokens_per_distinct_correct"]
 
 
 def spread(values):

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "lib/core/format.h"
+#include "lib/objectives/advantages/groups.h"
 #include "lib/train/credit_input.h"
 #include "lib/train/critic_update.h"
 #include "lib/train/mode_replay.h"
@@ -73,8 +74,8 @@ std::span<const double> values(const Tensor& x) { return {x.const_data_ptr<doubl
 /// [P] bool: the groups whose rewards differ by more than rounding (as the estimators see it).
 Tensor varied_groups(const Tensor& total, int64_t samples_per_prompt) {
   const Tensor groups = host(total).view({-1, samples_per_prompt});
-  const Tensor scale = groups.abs().amax(1).clamp_min(1.0);
-  return (groups.amax(1) - groups.amin(1) <= 1e-6 * scale).logical_not();
+  const Tensor largest = groups.amax(1), smallest = groups.amin(1);
+  return is_rounding(largest - smallest, at::maximum(largest.abs(), smallest.abs())).logical_not();
 }
 
 template <class T>
