@@ -371,16 +371,6 @@ TEST_CASE("evaluate_sets: rows that were asked for different numbers of answers"
   CHECK(m.accuracy_by_rank == std::vector<double>{0, 1, 1});
 }
 
-TEST_CASE("the answers with a usable confidence, row by row") {
-  const std::string texts[] = {set_text({{"ant", "0.1"}, {"cat", "x"}, {"dog", "1.5"}}), set_text({{"owl", "0.25"}})};
-  const std::vector<Forecasts> rows = set_forecasts(animal_sets(texts, 3));
-  REQUIRE(rows.size() == 2);
-  CHECK(rows[0].confidence == std::vector<double>{0.1});
-  CHECK(rows[0].correct == std::vector<double>{0});
-  CHECK(rows[1].confidence == std::vector<double>{0.25});
-  CHECK(rows[1].correct == std::vector<double>{1});
-}
-
 TEST_CASE("several completions of a prompt: pass@k and what sampling on brings, against all orders") {
   // Two prompts with three completions of two answers each; a tokens_at that grows by 10 an answer.
   const std::vector<std::vector<std::string>> answers = {{"cat", "ant"}, {"cat", "dog"}, {"bee", "fly"},
