@@ -352,6 +352,7 @@ class CountingMatcher final : public Matcher {
     const MatchQuestion question{&candidate, &example};
     return match_all({&question, 1}).gold[0];
   }
+  std::vector<int64_t> gold_owners(const Example& example) const override { return alias_->gold_owners(example); }
   MatchVerdicts match_all(std::span<const MatchQuestion> questions) const override {
     MatchVerdicts verdicts = alias_->match_all(questions);
     for (size_t i = 0; i < questions.size(); ++i) {
