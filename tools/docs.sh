@@ -11,11 +11,10 @@ fi
 mkdir -p build/docs
 doxygen - <<'CONFIG'
 PROJECT_NAME = plural
-INPUT = include/plural README.md CONTRIBUTING.md CHANGELOG.md docs examples
+INPUT = include/plural
 RECURSIVE = YES
-FILE_PATTERNS = *.h *.md
+FILE_PATTERNS = *.h
 EXCLUDE_PATTERNS = */build/*
-USE_MDFILE_AS_MAINPAGE = ./README.md
 OUTPUT_DIRECTORY = build/docs
 GENERATE_LATEX = NO
 HAVE_DOT = NO

@@ -198,7 +198,7 @@ struct SetMetrics {
   std::vector<double> pass_at;           ///< [K]: rows with a correct one among the k most confident answers
   std::vector<double> accuracy_by_rank;  ///< [K]: share correct of the answers of rank 1, 2, ... by confidence
   std::vector<double> ece_by_slot;       ///< [K]: ECE of the answers numbered 1, 2, ...
-  /// [n]: unbiased pass@k over the n completions of each prompt, one that holds a correct answer being a success; n =
+  /// [n]: unbiased pass\@k over the n completions of each prompt, one that holds a correct answer being a success; n =
   /// the fewest completions of a prompt.
   std::vector<double> sample_pass_at;
   std::vector<ReliabilityBin> reliability;

@@ -108,7 +108,8 @@ std::unique_ptr<Matcher> make_matcher(std::string_view name, const ConfigNode& o
   if (name == "normalised") return std::make_unique<KeyMatcher>("normalised", false, false);
   if (name == "alias") return std::make_unique<KeyMatcher>("alias", true, false);
   if (name == "word_set") return std::make_unique<KeyMatcher>("word_set", true, true);
-  throw InputError(fmt::format("unknown matcher '{}'; the matchers are normalised, alias, word_set, external, code", name));
+  throw InputError(
+      fmt::format("unknown matcher '{}'; the matchers are normalised, alias, word_set, external, code", name));
 }
 
 }  // namespace plural

@@ -51,8 +51,8 @@ class PromptSource {
   /// Throws InputError for a measure or an order of unseen prompts that does not exist.
   explicit PromptSource(PromptSourceOptions options);
 
-  /// Draws first, first + 1, ... first + count - 1 of step `step`. Without a curriculum an epoch has every example once;
-  /// with one, a step has every example before it has any a second time, at O(N log N) for N examples.
+  /// Draws first, first + 1, ... first + count - 1 of step `step`. Without a curriculum an epoch has every example
+  /// once; with one, a step has every example before it has any a second time, at O(N log N) for N examples.
   std::vector<PromptDraw> draw(int64_t step, int64_t first, int64_t count) const;
   /// At most `most` of the groups that were kept, oldest first; none is too old for the next step.
   std::span<const SampledGroup> carried(int64_t most) const;
