@@ -28,6 +28,17 @@ inline PartSpec default_embedder() {
   return spec;
 }
 
+/// Options of a reward that compares answers by embeddings and has no others.
+struct EmbeddingOptions {
+  PartSpec embedder = default_embedder();
+  bool correct_only = false;
+  template <class V>
+  void fields(V& v) {
+    v.field("embedder", embedder, any_value(), kEmbedderHelp);
+    v.field("correct_only", correct_only, any_value(), kCorrectOnlyHelp);
+  }
+};
+
 /// [B, K] bool: the slots to look at.
 inline Tensor counted_slots(const AnswerBatch& answers, bool correct_only) {
   return correct_only ? answers.present.logical_and(answers.match.ge(0)) : answers.present;

@@ -8,15 +8,7 @@ namespace {
 /// Mean over the pairs of answers of 1 - cosine of their embeddings.
 class EmbeddingDistance final : public Reward {
  public:
-  struct Options {
-    PartSpec embedder = rewards::default_embedder();
-    bool correct_only = false;
-    template <class V>
-    void fields(V& v) {
-      v.field("embedder", embedder, any_value(), rewards::kEmbedderHelp);
-      v.field("correct_only", correct_only, any_value(), rewards::kCorrectOnlyHelp);
-    }
-  };
+  using Options = rewards::EmbeddingOptions;
 
   EmbeddingDistance(Options options, rewards::AnswerSimilarity similarity)
       : options_(std::move(options)), similarity_(std::move(similarity)) {}

@@ -10,15 +10,7 @@ namespace {
 /// for.
 class Vendi final : public Reward {
  public:
-  struct Options {
-    PartSpec embedder = rewards::default_embedder();
-    bool correct_only = false;
-    template <class V>
-    void fields(V& v) {
-      v.field("embedder", embedder, any_value(), rewards::kEmbedderHelp);
-      v.field("correct_only", correct_only, any_value(), rewards::kCorrectOnlyHelp);
-    }
-  };
+  using Options = rewards::EmbeddingOptions;
 
   Vendi(Options options, rewards::AnswerSimilarity similarity)
       : options_(std::move(options)), similarity_(std::move(similarity)) {}

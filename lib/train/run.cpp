@@ -211,8 +211,8 @@ class Run {
   void check_best_metric() const {
     if (config_.evaluation.best.empty()) return;
     const std::string wanted = best_metric();
-    const std::vector<std::string> names =
-        set_metric_names(evaluation_answers(), config_.evaluation.samples_per_prompt);
+    const std::vector<std::string> names = set_metric_names(evaluation_answers(),
+                                                            config_.evaluation.samples_per_prompt);
     for (const HeldOut& set : parts_->held_out)
       for (const std::string& name : names)
         if (metric_prefix(set) + name == wanted && better_direction(name) != 0) return;
