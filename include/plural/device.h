@@ -22,4 +22,9 @@ bool cuda_available();
 /// the whole process (glibc's mallopt; elsewhere nothing), so the library never calls it itself.
 void keep_freed_memory();
 
+/// Gives back to the system what the heap has kept and nothing uses (glibc's malloc_trim; elsewhere nothing). A heap
+/// that keeps everything falls to pieces and grows, by some 40 MB a step of the quickstart: run_training() calls this
+/// every ten steps. The next steps fetch their memory anew.
+void release_freed_memory();
+
 }  // namespace plural

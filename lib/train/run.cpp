@@ -15,11 +15,14 @@
 #include "lib/train/run_folder.h"
 #include "lib/train/run_parts.h"
 #include "plural/checkpoint.h"
+#include "plural/device.h"
 #include "plural/error.h"
 #include "plural/evaluation.h"
 
 namespace plural {
 namespace {
+
+constexpr int64_t kStepsBetweenReleases = 10;  // of freed memory
 
 /// Wall time of the last steps, for the estimate of the time left.
 class StepClock {
@@ -144,6 +147,7 @@ class Run {
       if (evaluates() && (step_ % config_.evaluation.every == 0 || trainer_->done())) report.metrics.merge(evaluate());
       write_metrics(step_, report.metrics);
       if (config_.checkpoint.every > 0 && step_ % config_.checkpoint.every == 0) checkpoint();
+      if (step_ % kStepsBetweenReleases == 0) release_freed_memory();
       clock.lap();
       if (options_.progress) {
         options_.progress({step_, config_.steps, clock.seconds_left(config_.steps - step_), &report.metrics});
