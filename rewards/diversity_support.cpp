@@ -3,7 +3,6 @@
 
 #include <unordered_map>
 
-#include "lib/kernels/set_gram/set_gram.h"
 #include "lib/text/normal_form.h"
 #include "plural/error.h"
 
@@ -61,10 +60,7 @@ Tensor AnswerSimilarity::of(const RewardInput& input, const Tensor& counted) con
       place[b][static_cast<int64_t>(i)] = it->second;
     }
   }
-  const Tensor vectors = embedder(input).embed(texts, device);
-  check_shapes({{"embeddings", vectors, "n E"}});
-  PLURAL_CHECK(vectors.size(0) == static_cast<int64_t>(texts.size()), "an embedder must give one vector a text");
-  return kernels::set_gram(vectors, index.to(device).masked_fill(counted.logical_not(), -1));
+  return embedder(input).similarities(texts, index.to(device).masked_fill(counted.logical_not(), -1));
 }
 
 }  // namespace plural::rewards

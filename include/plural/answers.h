@@ -11,6 +11,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "plural/config.h"
@@ -98,9 +99,12 @@ Span token_span(const Tokenizer& tokenizer, std::span<const TokenId> ids, Span b
 
 // ---------------------------------------------------------------------------------------------------
 
-/// A matcher made ready for one example: one look-up a candidate. Valid while matcher and example live; as the matcher,
-/// for several threads at a time.
-using MatchFunction = std::function<int64_t(const Answer&)>;
+/// A matcher made ready for one example. Valid while matcher and example live; as the matcher, for several threads at a
+/// time.
+struct PreparedMatch {
+  std::function<int64_t(const Answer&)> match;  ///< one look-up a candidate
+  std::vector<int64_t> owners{};                ///< Matcher::gold_owners where it comes with the work, else empty
+};
 
 /// One candidate and the example whose gold answers it is held against.
 struct MatchQuestion {
@@ -109,7 +113,9 @@ struct MatchQuestion {
 };
 
 struct MatchVerdicts {
-  std::vector<int64_t> gold{};              ///< one for each question: index of the gold answer, or -1
+  std::vector<int64_t> gold{};  ///< one for each question: index of the gold answer, or -1
+  /// Matcher::gold_owners of the examples asked about, of those where it came with the work.
+  std::unordered_map<const Example*, std::vector<int64_t>> owners{};
   std::map<std::string, double> metrics{};  ///< named counts for the log, e.g. "failures"
   std::string problem{};                    ///< why a question could not be answered, for people; "" when all could
 };
@@ -123,8 +129,8 @@ class Matcher {
   /// "the", "...") matches nothing.
   virtual int64_t match(const Answer& candidate, const Example& example) const = 0;
   /// match() with the work on the gold answers done once. Override it where that saves time.
-  virtual MatchFunction prepare(const Example& example) const {
-    return [this, &example](const Answer& candidate) { return match(candidate, example); };
+  virtual PreparedMatch prepare(const Example& example) const {
+    return {[this, &example](const Answer& candidate) { return match(candidate, example); }};
   }
   /// match() of many questions at once: what build_answer_batch calls. Override it where asking together saves time.
   virtual MatchVerdicts match_all(std::span<const MatchQuestion> questions) const;

@@ -24,6 +24,10 @@ class Embedder {
   /// [texts, E] float32 on `device`, no gradient: rows of length 1, or 0 for a text in which there is nothing to embed.
   /// Any bytes are allowed. The rewards pass normal forms (answers.h), each once.
   virtual Tensor embed(std::span<const std::string_view> texts, at::Device device) const = 0;
+  /// Cosine similarities within sets of texts: [B, K, K] float64 on the device of `index` [B, K] int64, which names the
+  /// text of each slot; -1 = none: zeros in its row and column. Default: the inner products of embed()'s vectors.
+  /// Override it where a text's vector is nearly all zeros.
+  virtual Tensor similarities(std::span<const std::string_view> texts, const Tensor& index) const;
 };
 
 /// "char_ngrams" (no model), "minilm" (a BERT encoder's folder) and "policy" (docs/guides/embedders.md). The entry

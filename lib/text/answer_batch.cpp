@@ -56,9 +56,9 @@ struct GoldTable {
   }
 };
 
-GoldTable read_gold(const Matcher& matcher, const Example& example) {
+GoldTable make_gold_table(const Example& example, std::vector<int64_t> owners) {
   GoldTable table;
-  table.owner = matcher.gold_owners(example);
+  table.owner = std::move(owners);
   PLURAL_CHECK(table.owner.size() == example.gold.size(), "a matcher names an owner for each gold answer");
   table.weight.resize(table.owner.size(), 0);
   std::vector<bool> owns(table.owner.size(), false);
@@ -77,16 +77,20 @@ GoldTable read_gold(const Matcher& matcher, const Example& example) {
   return table;
 }
 
-/// The tables of the examples that occur, each made once.
+/// The tables of the examples that occur, each made once. Takes the owners out of `verdicts`.
 std::unordered_map<const Example*, GoldTable> read_gold(std::span<const CompletionView> completions,
-                                                        const Matcher& matcher) {
+                                                        const Matcher& matcher, MatchVerdicts& verdicts) {
   std::unordered_map<const Example*, GoldTable> tables;
   for (const CompletionView& view : completions) tables[view.example];
   std::vector<std::pair<const Example* const, GoldTable>*> entries;
   for (auto& entry : tables) entries.push_back(&entry);
   at::parallel_for(0, static_cast<int64_t>(entries.size()), kExamplesAtATime, [&](int64_t begin, int64_t end) {
-    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i)
-      entries[i]->second = read_gold(matcher, *entries[i]->first);
+    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
+      const Example& example = *entries[i]->first;
+      const auto known = verdicts.owners.find(&example);
+      entries[i]->second = make_gold_table(
+          example, known != verdicts.owners.end() ? std::move(known->second) : matcher.gold_owners(example));
+    }
   });
   return tables;
 }
@@ -211,7 +215,7 @@ AnswerBatch build_answer_batch(std::span<const CompletionView> completions, cons
   }
   MatchVerdicts verdicts = matcher.match_all(questions);
   PLURAL_CHECK(verdicts.gold.size() == questions.size(), "a matcher answers every question");
-  const std::unordered_map<const Example*, GoldTable> gold = read_gold(completions, matcher);
+  const std::unordered_map<const Example*, GoldTable> gold = read_gold(completions, matcher, verdicts);
 
   const auto fill_row = [&](int64_t b) {
     const CompletionView& view = completions[static_cast<size_t>(b)];

@@ -58,6 +58,7 @@ class ExternalMatcher final : public Matcher {
 
   MatchVerdicts match_all(std::span<const MatchQuestion> questions) const override {
     MatchVerdicts verdicts = fallback_->match_all(questions);
+    std::erase_if(verdicts.owners, [this](const auto& entry) { return asks_about(*entry.first); });
     std::unordered_map<std::string, std::vector<size_t>> asked;  // question as sent -> places of it
     std::unordered_map<const Example*, Json> gold;
     for (size_t i = 0; i < questions.size(); ++i) {

@@ -18,19 +18,12 @@ namespace {
 /// Examples that a thread makes ready at a time, and candidates that it looks up: a few tens of microseconds of work.
 constexpr int64_t kExamplesAtATime = 4, kQuestionsAtATime = 64;
 
-/// Where the spellings of gold answer `index` lead; to itself if any of them does.
-int64_t owner_of(const GoldAnswer& gold, int64_t index, const MatchFunction& match) {
-  const auto owner_of_text = [&match](const std::string& text) {
-    Answer spelled;
-    spelled.text = trim(text);
-    spelled.normal = normal_form(text);
-    return match(spelled);
-  };
-  int64_t owner = owner_of_text(gold.answer);
-  for (size_t i = 0; i < gold.aliases.size() && owner != index; ++i) {
-    const int64_t other = owner_of_text(gold.aliases[i]);
-    if (owner < 0 || other == index) owner = other;
-  }
+/// The one that stands for gold answer `index`, given where its answer and its aliases lead: itself if any of them
+/// leads to it.
+int64_t owner_of(int64_t index, std::span<const int64_t> spellings) {
+  int64_t owner = -1;
+  for (const int64_t other : spellings)
+    if ((owner < 0 || other == index) && owner != index) owner = other;
   return owner;
 }
 
@@ -42,21 +35,21 @@ class KeyMatcher final : public Matcher {
 
   std::string name() const override { return name_; }
 
-  int64_t match(const Answer& candidate, const Example& example) const override { return prepare(example)(candidate); }
+  int64_t match(const Answer& candidate, const Example& example) const override {
+    return prepare(example).match(candidate);
+  }
 
-  MatchFunction prepare(const Example& example) const override {
-    std::unordered_map<std::string, int64_t> gold;
-    for (size_t i = 0; i < example.gold.size(); ++i) {
-      const auto index = static_cast<int64_t>(i);
-      gold.emplace(gold_key(example.gold[i].answer), index);
-      if (!aliases_) continue;
-      for (const std::string& alias : example.gold[i].aliases) gold.emplace(gold_key(alias), index);
-    }
-    gold.erase("");
-    return [this, gold = std::move(gold)](const Answer& candidate) {
-      const auto found = gold.find(key(candidate));
-      return found == gold.end() ? int64_t{-1} : found->second;
+  PreparedMatch prepare(const Example& example) const override {
+    GoldKeys gold = read_gold(example);
+    std::vector<int64_t> owners = owners_of(example, gold);
+    const auto match = [this, owner_of_key = std::move(gold.owner_of_key)](const Answer& candidate) {
+      return word_sets_ ? look_up(owner_of_key, word_set_key(candidate.text)) : look_up(owner_of_key, candidate.normal);
     };
+    return {match, std::move(owners)};
+  }
+
+  std::vector<int64_t> gold_owners(const Example& example) const override {
+    return owners_of(example, read_gold(example));
   }
 
   std::string key(const Answer& candidate) const override {
@@ -64,7 +57,43 @@ class KeyMatcher final : public Matcher {
   }
 
  private:
-  std::string gold_key(const std::string& text) const { return word_sets_ ? word_set_key(text) : normal_form(text); }
+  using KeyTable = std::unordered_map<std::string, int64_t>;
+  struct GoldKeys {
+    std::vector<std::string> keys;  ///< of each gold answer and its aliases, in order
+    KeyTable owner_of_key;          ///< the first gold answer with a key
+  };
+
+  GoldKeys read_gold(const Example& example) const {
+    GoldKeys gold;
+    const auto key_of = [this](const std::string& text) { return word_sets_ ? word_set_key(text) : normal_form(text); };
+    for (size_t i = 0; i < example.gold.size(); ++i) {
+      gold.keys.push_back(key_of(example.gold[i].answer));
+      gold.owner_of_key.emplace(gold.keys.back(), i);
+      for (const std::string& alias : example.gold[i].aliases) {
+        gold.keys.push_back(key_of(alias));
+        if (aliases_) gold.owner_of_key.emplace(gold.keys.back(), i);
+      }
+    }
+    gold.owner_of_key.erase("");
+    return gold;
+  }
+
+  static std::vector<int64_t> owners_of(const Example& example, const GoldKeys& gold) {
+    std::vector<int64_t> owners, spellings;
+    auto key = gold.keys.begin();
+    for (size_t i = 0; i < example.gold.size(); ++i) {
+      spellings.clear();
+      for (size_t s = 0; s <= example.gold[i].aliases.size(); ++s)
+        spellings.push_back(look_up(gold.owner_of_key, *key++));
+      owners.push_back(owner_of(static_cast<int64_t>(i), spellings));
+    }
+    return owners;
+  }
+
+  static int64_t look_up(const KeyTable& owner_of_key, const std::string& key) {
+    const auto found = owner_of_key.find(key);
+    return found == owner_of_key.end() ? int64_t{-1} : found->second;
+  }
 
   std::string name_;
   bool aliases_;
@@ -78,7 +107,7 @@ MatchVerdicts Matcher::match_all(std::span<const MatchQuestion> questions) const
   std::vector<const Example*> examples;
   for (const MatchQuestion& question : questions)
     if (places.try_emplace(question.example, examples.size()).second) examples.push_back(question.example);
-  std::vector<MatchFunction> prepared(examples.size());
+  std::vector<PreparedMatch> prepared(examples.size());
   at::parallel_for(0, static_cast<int64_t>(examples.size()), kExamplesAtATime, [&](int64_t begin, int64_t end) {
     for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) prepared[i] = prepare(*examples[i]);
   });
@@ -86,16 +115,29 @@ MatchVerdicts Matcher::match_all(std::span<const MatchQuestion> questions) const
   verdicts.gold.resize(questions.size());
   at::parallel_for(0, static_cast<int64_t>(questions.size()), kQuestionsAtATime, [&](int64_t begin, int64_t end) {
     for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i)
-      verdicts.gold[i] = prepared[places.at(questions[i].example)](*questions[i].candidate);
+      verdicts.gold[i] = prepared[places.at(questions[i].example)].match(*questions[i].candidate);
   });
+  for (size_t i = 0; i < examples.size(); ++i)
+    if (!prepared[i].owners.empty()) verdicts.owners.emplace(examples[i], std::move(prepared[i].owners));
   return verdicts;
 }
 
 std::vector<int64_t> Matcher::gold_owners(const Example& example) const {
-  const MatchFunction match = prepare(example);
+  const auto match = prepare(example).match;
   std::vector<int64_t> owners;
-  for (size_t i = 0; i < example.gold.size(); ++i)
-    owners.push_back(owner_of(example.gold[i], static_cast<int64_t>(i), match));
+  std::vector<int64_t> spellings;
+  for (size_t i = 0; i < example.gold.size(); ++i) {
+    spellings.clear();
+    const auto ask = [&](const std::string& text) {
+      Answer spelled;
+      spelled.text = trim(text);
+      spelled.normal = normal_form(text);
+      spellings.push_back(match(spelled));
+    };
+    ask(example.gold[i].answer);
+    for (const std::string& alias : example.gold[i].aliases) ask(alias);
+    owners.push_back(owner_of(static_cast<int64_t>(i), spellings));
+  }
   return owners;
 }
 

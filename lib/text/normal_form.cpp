@@ -8,6 +8,7 @@
 #include <unicode/utf8.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
 
@@ -21,7 +22,13 @@ bool is_ascii(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
 }
 
-bool is_ascii_punctuation(char32_t c) {
+constexpr bool is_ascii_word_character(char32_t c) {
+  return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z');
+}
+
+constexpr bool is_ascii_space(int32_t c) { return c == ' ' || (c >= 0x09 && c <= 0x0d) || (c >= 0x1c && c <= 0x1f); }
+
+constexpr bool is_ascii_punctuation(char32_t c) {
   return (c >= 0x21 && c <= 0x2f) || (c >= 0x3a && c <= 0x40) || (c >= 0x5b && c <= 0x60) || (c >= 0x7b && c <= 0x7e);
 }
 
@@ -46,7 +53,7 @@ bool is_typographic_punctuation(char32_t c) {
 
 /// Letters and everything with a numeric value, as Python's isalnum.
 bool is_word_character(char32_t c) {
-  if (c < 0x80) return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z');
+  if (c < 0x80) return is_ascii_word_character(c);
   const auto code_point = static_cast<UChar32>(c);
   return u_isalpha(code_point) || u_getIntPropertyValue(code_point, UCHAR_NUMERIC_TYPE) != U_NT_NONE;
 }
@@ -55,10 +62,6 @@ bool is_word_character(char32_t c) {
 std::u32string fold(std::string_view text, bool compose) {
   std::u32string folded;
   folded.reserve(text.size());
-  if (is_ascii(text)) {
-    for (char c : text) folded.push_back(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
-    return folded;
-  }
   icu::UnicodeString wide = icu::UnicodeString::fromUTF8(
       icu::StringPiece(text.data(), static_cast<int32_t>(text.size())));
   if (compose) {
@@ -76,32 +79,60 @@ std::u32string fold(std::string_view text, bool compose) {
   return folded;
 }
 
-bool is_article(std::u32string_view word) { return word == U"a" || word == U"an" || word == U"the"; }
+/// fold() of ASCII text without its punctuation, a byte a character: nearly all text is ASCII.
+std::string fold_ascii(std::string_view text) {
+  static constexpr auto kFolded = [] {
+    std::array<char, 0x80> folded{};  // 0 = dropped; NUL itself is looked at below
+    for (char32_t c = 0; c < folded.size(); ++c)
+      if (!is_ascii_punctuation(c)) folded[c] = static_cast<char>(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
+    return folded;
+  }();
+  std::string folded(text.size(), '\0');
+  size_t size = 0;
+  for (const char c : text) {
+    folded[size] = kFolded[static_cast<size_t>(c)];
+    size += folded[size] != '\0' || c == '\0';
+  }
+  folded.resize(size);
+  return folded;
+}
+
+template <class Character>
+bool is_article(std::basic_string_view<Character> word) {
+  constexpr Character a = 'a', n = 'n', t = 't', h = 'h', e = 'e';
+  return (word.size() == 1 && word[0] == a) || (word.size() == 2 && word[0] == a && word[1] == n) ||
+         (word.size() == 3 && word[0] == t && word[1] == h && word[2] == e);
+}
+
+void append(std::string& out, char c) { out.push_back(c); }
+void append(std::string& out, char32_t c) { append_utf8(out, c >= 0xd800 && c <= 0xdfff ? char32_t{0xfffd} : c); }
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 /// The rest of the way: articles and spaces.
-std::string join_words(const std::u32string& folded) {
+template <class Character>
+std::string join_words(const std::basic_string<Character>& folded) {
+  const std::basic_string_view<Character> text = folded;
   std::string result;
   result.reserve(folded.size());
   bool gap = false;  // a space or a dropped article came before
-  for (size_t i = 0; i < folded.size();) {
+  for (size_t i = 0; i < text.size();) {
     size_t end = i;
-    while (end < folded.size() && is_word_character(folded[end])) ++end;
-    if (end > i && is_article(std::u32string_view(folded).substr(i, end - i))) {
+    while (end < text.size() && is_word_character(static_cast<char32_t>(text[end]))) ++end;
+    if (end > i && is_article(text.substr(i, end - i))) {
       gap = true;
       i = end;
       continue;
     }
     if (end == i) ++end;
-    if (end == i + 1 && is_space(static_cast<int32_t>(folded[i]))) {
+    if (end == i + 1 && is_space(static_cast<int32_t>(text[i]))) {
       gap = true;
       i = end;
       continue;
     }
     if (gap && !result.empty()) result.push_back(' ');
     gap = false;
-    for (; i < end; ++i) append_utf8(result, folded[i] >= 0xd800 && folded[i] <= 0xdfff ? char32_t{0xfffd} : folded[i]);
+    for (; i < end; ++i) append(result, text[i]);
   }
   return result;
 }
@@ -109,7 +140,7 @@ std::string join_words(const std::u32string& folded) {
 }  // namespace
 
 bool is_space(int32_t c) {
-  if (c < 0x80) return c == ' ' || (c >= 0x09 && c <= 0x0d) || (c >= 0x1c && c <= 0x1f);
+  if (c < 0x80) return is_ascii_space(c);
   return u_isUWhiteSpace(c);
 }
 
@@ -189,12 +220,14 @@ std::optional<double> parse_number(std::string_view text) {
 }
 
 std::string normal_form(std::string_view text) {
+  if (is_ascii(text)) return join_words(fold_ascii(text));
   std::u32string folded = fold(text, true);
   std::erase_if(folded, [](char32_t c) { return is_ascii_punctuation(c) || is_typographic_punctuation(c); });
   return join_words(folded);
 }
 
 std::string reference_normal_form(std::string_view text) {
+  if (is_ascii(text)) return join_words(fold_ascii(text));
   std::u32string folded = fold(text, false);
   std::erase_if(folded, is_ascii_punctuation);
   return join_words(folded);

@@ -53,6 +53,24 @@ TEST_CASE("char_ngrams takes any bytes, and nothing to embed is 0") {
   CHECK(embed({}).sizes() == at::IntArrayRef({0, 1024}));
 }
 
+TEST_CASE("char_ngrams' similarities are the inner products of its vectors") {
+  const std::vector<std::string_view> texts = {"house cat", "cats", "", "dog", "house dogs", "house cat"};
+  const Tensor index = at::tensor({0, 1, 4, -1, 2, 3, 5, 0}, at::kLong).view({2, 4}).to(test_device());
+  const auto embedder = builtin_embedders().make("char_ngrams", parse_yaml("{}", "options"));
+  const Tensor found = embedder->similarities(texts, index);
+  CHECK(found.device() == test_device());
+  const Tensor vectors = embed(texts).to(at::kDouble);
+  for (int64_t b = 0; b < 2; ++b)
+    for (int64_t i = 0; i < 4; ++i)
+      for (int64_t j = 0; j < 4; ++j) {
+        const auto left = index[b][i].item<int64_t>(), right = index[b][j].item<int64_t>();
+        const double expected = left < 0 || right < 0 ? 0 : vectors[left].dot(vectors[right]).item<double>();
+        CHECK(found[b][i][j].item<double>() == Approx(expected).margin(1e-6));
+      }
+  CHECK(found[1][2][3].item<double>() == Approx(1));
+  CHECK(found[0][0][1].item<double>() > 0.1);
+}
+
 TEST_CASE("a text's vector does not depend on the texts beside it") {
   std::vector<std::string> texts;
   for (int i = 0; i < 2000; ++i) texts.push_back("word" + std::to_string(i * 7919));
