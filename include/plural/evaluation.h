@@ -181,7 +181,7 @@ struct SetMetrics {
   double ece_classwise = 0;   ///< over answers (normal forms) that are stated at least 10 times
   double auroc = 0;
   BrierDecomposition brier_parts;          ///< 10 equal-width bins
-  double set_brier_sum = 0;                ///< over rows with such answers
+  double set_brier_sum = 0;                ///< over rows with answers; no usable confidence counts as 0
   double set_brier_mean = 0;               ///< the same, mean over the row's answers
   double total_variation = 0;              ///< distance_from_known of a row's different answers and the gold weights,
   double kl = 0;                           ///< over rows with a confidence in [0, 1]

@@ -225,9 +225,9 @@ void for_each_row(const Prompts& prompts, const Visit& visit) {
     for (const SetRow& row : *prompt) visit(row);
 }
 
-/// The answers with a usable confidence, the numbers of their slots and of their texts.
+/// The answers with a usable confidence, the numbers of their slots and of their texts; and the sets as they are.
 struct StatedPoints {
-  std::vector<Forecasts> rows;
+  std::vector<Forecasts> sets;  ///< all answers of each row, 0 where there is no usable confidence
   Forecasts all;
   std::vector<int64_t> slot, text;
 };
@@ -235,13 +235,14 @@ struct StatedPoints {
 StatedPoints stated_points(const Prompts& prompts) {
   StatedPoints points;
   for_each_row(prompts, [&](const SetRow& row) {
-    Forecasts& own = points.rows.emplace_back();
+    Forecasts& set = points.sets.emplace_back();
     for (const Slot& slot : row.slots) {
+      const double correct = slot.correct ? 1.0 : 0.0;
+      set.confidence.push_back(slot.confidence_ok ? slot.confidence : 0.0);
+      set.correct.push_back(correct);
       if (!slot.confidence_ok) continue;
-      for (Forecasts* table : {&own, &points.all}) {
-        table->confidence.push_back(slot.confidence);
-        table->correct.push_back(slot.correct ? 1.0 : 0.0);
-      }
+      points.all.confidence.push_back(slot.confidence);
+      points.all.correct.push_back(correct);
       points.slot.push_back(slot.number);
       points.text.push_back(slot.text);
     }
@@ -267,8 +268,8 @@ void measure_calibration(const Prompts& prompts, SetMetrics* m) {
   m->ece_debiased = debiased_calibration_error(all);
   m->ece_classwise = classwise_calibration_error(all, labels(points.text));
   m->auroc = auroc(all);
-  m->set_brier_sum = set_brier_sum(points.rows);
-  m->set_brier_mean = set_brier_mean(points.rows);
+  m->set_brier_sum = m->answers > 0 ? set_brier_sum(points.sets) : kUndefined;
+  m->set_brier_mean = m->answers > 0 ? set_brier_mean(points.sets) : kUndefined;
   m->reliability = reliability_table(all);
   for (const GroupCalibration& slot : calibration_by_group(all, labels(points.slot)))
     m->ece_by_slot[static_cast<size_t>(std::stoll(slot.group) - 1)] = slot.ece;

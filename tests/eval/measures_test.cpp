@@ -311,6 +311,16 @@ std::string set_text(const std::vector<std::pair<std::string, std::string>>& ans
 
 }  // namespace
 
+TEST_CASE("set Brier scores: an answer without a usable confidence counts as 0, a set without answers not at all") {
+  const std::string texts[] = {set_text({{"cat", "0.6"}, {"dog", "high"}}), "nothing"};
+  const SetMetrics m = evaluate_sets(animal_sets(texts, 2));
+  CHECK(m.set_brier_sum == Approx(0.16 + 1));
+  CHECK(m.set_brier_mean == Approx((0.16 + 1) / 2));
+  CHECK(m.brier == Approx(0.16));
+  const std::string none[] = {set_text({{"cat", "high"}})};
+  CHECK(std::isnan(evaluate_sets(animal_sets(none, 1)).set_brier_sum));
+}
+
 TEST_CASE("evaluate_sets: precision, recall, ranks, diversity, distance") {
   const std::string texts[] = {set_text({{"ant", "0.1"}, {"cat", "0.6"}, {"cat", "0.5"}}),
                                set_text({{"dog", "0.3"}, {"big owl", "x"}, {"cat", "0.4"}})};
@@ -330,7 +340,9 @@ TEST_CASE("evaluate_sets: precision, recall, ranks, diversity, distance") {
   CHECK(m.coverage_by_rank[1] == Approx(0.75));  // cat cat; cat dog
   CHECK(m.coverage_by_rank[2] == Approx(0.5));
   CHECK(m.pass_at[2] == 1);  // two hits of a row are one pass
-  CHECK(m.set_brier_mean == Approx(((0.01 + 0.16 + 0.25) / 3 + (0.49 + 0.36) / 2) / 2));
+  // "big owl", a miss, counts as sure of it.
+  CHECK(m.set_brier_sum == Approx((0.01 + 0.16 + 0.25 + 0.49 + 0 + 0.36) / 2));
+  CHECK(m.set_brier_mean == Approx(((0.01 + 0.16 + 0.25) / 3 + (0.49 + 0 + 0.36) / 3) / 2));
   CHECK(m.ece_by_slot[0] == Approx((0.1 + 0.7) / 2));
   CHECK(m.ece_by_slot[1] == Approx(0.4));
   CHECK(m.ece_by_slot[2] == Approx((0.5 + 0.6) / 2));
