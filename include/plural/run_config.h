@@ -37,6 +37,8 @@ struct SftConfig {
   std::string target = "gold";
   std::vector<int64_t> num_answers = {3};
   std::vector<double> confidences = {0.5};
+  std::string confidence_source = "uniform";
+  double confidence_power = 1;
 
   using config_struct = void;
   template <class V>
@@ -46,7 +48,11 @@ struct SftConfig {
         "target", target, one_of({"gold", "responses"}),
         "gold: fresh sets of answers drawn from the gold distribution; responses: the data's responses as they are");
     v.field("num_answers", num_answers, at_least(1), "gold: K is drawn from these for each row");
-    v.field("confidences", confidences, between(0, 1), "gold: stated confidences are drawn from these");
+    v.field("confidences", confidences, between(0, 1), "gold: the confidences that may be stated");
+    v.field("confidence_source", confidence_source, one_of({"uniform", "weight"}),
+            "gold: uniform: any of confidences, whatever the answer; weight: the one nearest to the answer's share of "
+            "the gold weights to the power confidence_power");
+    v.field("confidence_power", confidence_power, at_least(0), "weight: 1 = honest, below 1 = overconfident");
   }
   void validate(ConfigReader& reader);
 };

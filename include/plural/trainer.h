@@ -143,6 +143,15 @@ class RlTrainer {
   std::shared_ptr<MovingReference> moving_reference_;  ///< null: the reference stays
 };
 
+/// The confidences that fine-tuning states with gold answers.
+struct ConfidenceTargets {
+  std::vector<double> levels = {0.5};  ///< those that may be stated, in [0, 1]; at least one
+  /// "uniform": any level, whatever the answer. "weight": the level nearest to w^power (the first of two that are as
+  /// near), w the answer's share of the example's gold weights, that is the probability that it is drawn first.
+  std::string source = "uniform";
+  double power = 1;  ///< 1 = honest, below 1 = overconfident; >= 0
+};
+
 /// Where the targets of fine-tuning come from.
 struct SftOptions {
   int64_t steps = 100;
@@ -150,8 +159,8 @@ struct SftOptions {
   int64_t max_batch_tokens = 8192;  ///< packed tokens of one micro-batch; changes memory, never the result
   std::string target = "gold";  ///< "gold": sets drawn from the gold distribution; "responses": the responses as they
                                 ///< are
-  std::vector<int64_t> num_answers = {3};   ///< K is drawn uniformly from these for each row ("gold")
-  std::vector<double> confidences = {0.5};  ///< stated confidences are drawn uniformly from these ("gold")
+  std::vector<int64_t> num_answers = {3};  ///< K is drawn uniformly from these for each row ("gold")
+  ConfidenceTargets confidences = {};      ///< what is stated ("gold")
   uint64_t seed = 1;
 };
 
@@ -193,7 +202,7 @@ class SftTrainer {
 /// A training set of answers drawn from the gold distribution: min(k, distinct) answers without replacement
 /// by weight (gold answers of weight 0 count as 1e-6; those with equal normal forms are one, their weights added;
 /// those with an empty one, which nothing matches, are left out), spelled as `answer`. A pure function of the stream.
-std::vector<StatedAnswer> draw_gold_answers(const Example& example, int64_t k, std::span<const double> confidences,
+std::vector<StatedAnswer> draw_gold_answers(const Example& example, int64_t k, const ConfidenceTargets& confidences,
                                             RandomStream& stream);
 
 }  // namespace plural

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <cmath>
 #include <map>
 
 #include "plural/error.h"
@@ -6,9 +8,20 @@
 
 namespace plural {
 
-std::vector<StatedAnswer> draw_gold_answers(const Example& example, int64_t k, std::span<const double> confidences,
+namespace {
+
+double stated(const ConfidenceTargets& confidences, double share, RandomStream& stream) {
+  const std::vector<double>& levels = confidences.levels;
+  if (confidences.source == "uniform") return levels[stream.below(levels.size())];
+  const double wanted = std::pow(share, confidences.power);
+  return *std::ranges::min_element(levels, {}, [&](double level) { return std::abs(level - wanted); });
+}
+
+}  // namespace
+
+std::vector<StatedAnswer> draw_gold_answers(const Example& example, int64_t k, const ConfidenceTargets& confidences,
                                             RandomStream& stream) {
-  PLURAL_CHECK(!confidences.empty(), "at least one confidence to state is needed");
+  PLURAL_CHECK(!confidences.levels.empty(), "at least one confidence to state is needed");
   struct Candidate {
     const std::string* text;
     double weight;
@@ -26,14 +39,19 @@ std::vector<StatedAnswer> draw_gold_answers(const Example& example, int64_t k, s
     else
       pool[it->second].weight += weight;
   }
-  std::vector<StatedAnswer> answers;
-  while (static_cast<int64_t>(answers.size()) < k && !pool.empty()) {
+  const auto total_weight = [&pool] {
     double total = 0;
     for (const Candidate& candidate : pool) total += candidate.weight;
+    return total;
+  };
+  const double all = total_weight();
+  std::vector<StatedAnswer> answers;
+  while (static_cast<int64_t>(answers.size()) < k && !pool.empty()) {
+    const double total = answers.empty() ? all : total_weight();
     double mark = stream.uniform() * total;
     size_t pick = 0;
     while (pick + 1 < pool.size() && mark >= pool[pick].weight) mark -= pool[pick++].weight;
-    answers.push_back({*pool[pick].text, confidences[stream.below(confidences.size())]});
+    answers.push_back({*pool[pick].text, stated(confidences, pool[pick].weight / all, stream)});
     pool.erase(pool.begin() + static_cast<std::ptrdiff_t>(pick));
   }
   return answers;

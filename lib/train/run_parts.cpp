@@ -93,7 +93,9 @@ class SftRun final : public RunTrainer {
                   .max_batch_tokens = config.max_batch_tokens,
                   .target = config.sft.target,
                   .num_answers = config.sft.num_answers,
-                  .confidences = config.sft.confidences,
+                  .confidences = {.levels = config.sft.confidences,
+                                  .source = config.sft.confidence_source,
+                                  .power = config.sft.confidence_power},
                   .seed = static_cast<uint64_t>(config.seed)}) {}
   StepReport step() override { return trainer_.step(); }
   bool done() const override { return trainer_.done(); }

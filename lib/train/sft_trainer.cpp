@@ -23,7 +23,13 @@ SftTrainer::SftTrainer(SftParts parts, SftOptions options) : parts_(parts), opti
   const bool gold = options_.target == "gold";
   if (!gold && options_.target != "responses")
     throw InputError(fmt::format("sft.target: expected one of gold, responses; got '{}'", options_.target));
-  if (gold && options_.confidences.empty()) throw InputError("sft.confidences: at least one number is needed");
+  const ConfidenceTargets& confidences = options_.confidences;
+  if (gold && confidences.levels.empty()) throw InputError("sft.confidences: at least one number is needed");
+  if (confidences.source != "uniform" && confidences.source != "weight")
+    throw InputError(
+        fmt::format("sft.confidence_source: expected one of uniform, weight; got '{}'", confidences.source));
+  if (!(confidences.power >= 0))
+    throw InputError(fmt::format("sft.confidence_power: expected at least 0, got {}", confidences.power));
   if (gold) check_num_answers(parts_.format, options_.num_answers);
   for (const Example& example : parts_.examples) {
     if (gold ? example.gold.empty() : example.responses.empty())
@@ -40,7 +46,7 @@ void SftTrainer::check_gold(const Example& example) const {
   bool any = false;
   for (const GoldAnswer& gold : example.gold) {
     if (normal_form(gold.answer).empty()) continue;  // draw_gold_answers leaves it out
-    render(example, {{gold.answer, options_.confidences.front()}});
+    render(example, {{gold.answer, options_.confidences.levels.front()}});
     any = true;
   }
   if (!any) throw InputError(fmt::format("example '{}': none of its gold answers has a letter or digit", example.id));

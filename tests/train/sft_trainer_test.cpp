@@ -17,7 +17,7 @@ SftOptions small_options(const std::string& target) {
   options.rows_per_step = 4;
   options.target = target;
   options.num_answers = {1, 2};
-  options.confidences = {.5};
+  options.confidences.levels = {.5};
   options.seed = 3;
   return options;
 }
@@ -152,7 +152,7 @@ TEST_CASE("targets are drawn by weight without replacement") {
   Example example;
   example.gold = {{"x", {}, 3}, {"y", {}, 1}, {"The X", {}, 1}, {"z", {}, 0}, {"...", {}, 9}};
   // "The X" is "x" again: weight 4. "..." has no normal form.
-  const std::vector<double> confidences = {.2, .9};
+  const ConfidenceTargets confidences = {.levels = {.2, .9}};
   std::map<std::string, int> counts;
   int high = 0;
   constexpr int kDraws = 20000;
@@ -173,4 +173,24 @@ TEST_CASE("targets are drawn by weight without replacement") {
   RandomStream one(5, RandomPurpose::kTargets), same(5, RandomPurpose::kTargets);
   CHECK(draw_gold_answers(example, 3, confidences, one)[0].text ==
         draw_gold_answers(example, 3, confidences, same)[0].text);
+}
+
+TEST_CASE("stated confidences follow the share of the gold weights") {
+  Example example;
+  example.gold = {{"x", {}, 3}, {"y", {}, 1.5}, {"The X", {}, 1.5}, {"z", {}, .5}};  // x 4.5, y 1.5, z 0.5 of 6.5
+  const auto by_name = [&](const ConfidenceTargets& confidences, int draw) {
+    RandomStream stream(1, RandomPurpose::kTargets, static_cast<uint64_t>(draw));
+    std::map<std::string, double> stated;
+    for (const StatedAnswer& answer : draw_gold_answers(example, 3, confidences, stream))
+      stated[answer.text] = answer.confidence;
+    return stated;
+  };
+  ConfidenceTargets honest = {.levels = {.1, .2, .5, .7, .9}, .source = "weight"};
+  ConfidenceTargets overconfident = honest;
+  overconfident.power = .4;
+  for (int draw = 0; draw < 20; ++draw) {  // whatever is drawn before, and so left out of the pool, changes nothing
+    CHECK(by_name(honest, draw) == std::map<std::string, double>{{"x", .7}, {"y", .2}, {"z", .1}});  // .692 .231 .077
+    // .692^.4 = .863, .231^.4 = .556, .077^.4 = .358 (nearer to .5 than to .2)
+    CHECK(by_name(overconfident, draw) == std::map<std::string, double>{{"x", .9}, {"y", .5}, {"z", .5}});
+  }
 }
