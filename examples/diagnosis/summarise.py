@@ -16,7 +16,7 @@ import measures
 from make_data import SET_THRESHOLD
 
 WINDOW = 5   # logged steps that a training curve is averaged over
-LEVELS = (0.85, 0.9, 0.95)  # of the best mass, that steps are counted to
+LEVELS = (0.8, 0.82, 0.84)  # of the best mass, that steps are counted to
 BASELINE = 3  # K of the comparison between sets and single answers
 
 

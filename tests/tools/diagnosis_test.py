@@ -316,7 +316,7 @@ class Summary(unittest.TestCase):
         # Step 1: .1 of .8 possible; the mean of both steps: (.125 + 1)/2.
         self.assertAlmostEqual(multi["training"][0]["share"]["mean"], 0.125)
         self.assertAlmostEqual(multi["training"][1]["share"]["mean"], 0.5625)
-        self.assertEqual(multi["steps_to"]["0.85"]["values"], [None, None])
+        self.assertEqual(multi["steps_to"]["0.84"]["values"], [None, None])
         self.assertAlmostEqual(summary["best_mass"]["2"], 0.8)
         self.assertAlmostEqual(single["curve"][1]["unique"]["mean"], 1)
 
