@@ -162,7 +162,7 @@ def equal_recall_table(arms, merged):
     reference = merged.get("rlvr_single")
     if not reference:
         return []
-    goals = [point for point in reference["curve"] if point["answers"] in (BASELINE, len(reference["curve"]))]
+    goals = [point for point in reference["curve"] if round(point["answers"]["mean"]) in (BASELINE, len(reference["curve"]))]
     rows = []
     for arm in arms:
         cells = []
@@ -195,7 +195,7 @@ def write_charts(results, arms, merged):
 
     for y, words in (("recall", "recall of the plausible diseases"), ("mass", "probability found"), ("unique", "different answers")):
         for x, against in (("answers", "answers drawn"), ("tokens", "completion tokens")):
-            add(f"{y}_by_{x}.svg", f"{words}, against {against}", words.capitalize(), against, words,
+            add(f"{y}_by_{x}.svg", f"{words}, against {against}", words[0].upper() + words[1:], against, words,
                 curve_series(sampled, titles, merged, x, y))
     confident = ("sft_multi", "rlvr_multi", "rlcr_single", "rlcr_multi", "reward_to_go", "std")
     add("reliability.svg", "stated confidence against the exact probability", "Reliability", "stated confidence", "exact probability",
@@ -204,7 +204,7 @@ def write_charts(results, arms, merged):
     for file, names, caption in (
         ("credit.svg", ("rlcr_multi", "reward_to_go", "std", "rlvr_multi"), "learning with credit to whole sets and to single answers"),
         ("training_by_k.svg", ("rlcr_multi_k2", "rlcr_multi", "rlcr_multi_k4", "rlcr_multi_k5"), "training with K = 2 ... 5")):
-        add(file, caption, caption.capitalize(), "step", "probability found / best",
+        add(file, caption, caption[0].upper() + caption[1:], "step", "probability found / best",
             [(titles[n], [(p["step"], p["share"]["mean"], p["share"]["std"] if i % 10 == 0 else 0)
                           for i, p in enumerate(merged[n].get("training", []))]) for n in names if n in merged])
     return drawn

@@ -323,6 +323,7 @@ class Summary(unittest.TestCase):
         page = (self.results / "summary.md").read_text()
         self.assertIn("| Multi | 2 | 1.000 ± 0.000 | 0.670 ± 0.184 |", page)
         self.assertIn("never", page)
+        self.assertIn("tokens to recall", page)
         for file in summarise_files(page):
             xml.etree.ElementTree.parse(self.results / file)
         self.assertIn("recall_by_tokens.svg", summarise_files(page))
