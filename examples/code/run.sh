@@ -44,4 +44,4 @@ say "6/6 report"
 [ -e "$out/rl/evals" ] || ln -s ../evals "$out/rl/evals"
 "$plural" report "$out/rl"
 count_minutes
-python3 "$here/summarise.py" "$out" "${RESULTS:-$here/results}"
+python3 "$root/examples/summarise_run.py" "$out" "${RESULTS:-$here/results}"

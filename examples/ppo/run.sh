@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # PPO with a critic, from the fine-tuned model of the quickstart (examples/wordnet), which is made first when it is not
-# there. Evaluation before and after, and a report. Goes on where it was stopped. SEED, OUT, SFT and PLURAL may be set.
+# there. Evaluation before and after, a report and a summary. Goes on where it was stopped. SEED, OUT, SFT, RESULTS (the
+# summary) and PLURAL may be set.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 home=${PLURAL_HOME:-$HOME/.cache/plural}
@@ -9,6 +10,8 @@ seed=${SEED:-1}
 out=${OUT:-$root/runs/ppo-seed$seed}
 sft=${SFT:-$root/runs/quickstart-seed$seed/sft}
 data=$home/data/wordnet
+start=$(date +%s)
+before=$(cat "$out/minutes" 2>/dev/null || echo 0)  # of earlier runs that were stopped
 
 say() { printf '\n== %s\n' "$*" >&2; }
 train() {  # train CONFIG RUN_DIR [--set ...]: fresh, or on from the newest checkpoint
@@ -24,6 +27,8 @@ evaluate() {  # evaluate NAME TITLE MODEL
 }
 
 mkdir -p "$out/evals"
+count_minutes() { awk "BEGIN { printf \"%.1f\\n\", $before + ($(date +%s) - $start) / 60 }" > "$out/minutes"; }
+trap count_minutes EXIT
 if [ ! -e "$sft/model/model.safetensors" ]; then
   say "fine-tuning, as in the quickstart"
   train wordnet/sft.yaml "$sft" --set model="$home/models/SmolLM2-135M-Instruct"
@@ -37,3 +42,5 @@ evaluate 2-ppo "after PPO" "$out/rl/model"
 say "4/4 report"
 [ -e "$out/rl/evals" ] || ln -s ../evals "$out/rl/evals"
 "$plural" report "$out/rl"
+count_minutes
+python3 "$root/examples/summarise_run.py" "$out" "${RESULTS:-$root/examples/ppo/results}"

@@ -1,4 +1,4 @@
-"""The evaluations of one run of run.sh -> RESULTS/summary.json, RESULTS/summary.md.
+"""The evaluations of one run of an example (its run.sh) -> RESULTS/summary.json, RESULTS/summary.md.
 usage: summarise.py RUN RESULTS"""
 
 import json
@@ -6,8 +6,8 @@ import pathlib
 import sys
 
 # metrics.json's name -> column
-COLUMNS = {"format_rate": "format", "accuracy": "programs right", "any_correct": "a right one among K",
-           "pass@1": "most confident right", "unique": "different programs", "brier": "Brier", "ece": "ECE",
+COLUMNS = {"format_rate": "format", "accuracy": "answers right", "any_correct": "a right one among K", "coverage": "coverage",
+           "pass@1": "most confident right", "unique": "different answers", "brier": "Brier", "ece": "ECE",
            "tokens": "tokens"}
 
 
@@ -23,7 +23,7 @@ evaluations = {file.parent.name: json.loads(file.read_text()) for file in sorted
 first = next(iter(evaluations.values()))
 minutes = float((run / "minutes").read_text())
 
-lines = [f"Seed {first['seed']} alone, {first['prompts']} held-out problems, {first['samples_per_prompt']} samples each; "
+lines = [f"Seed {first['seed']} alone, {first['prompts']} held-out prompts, {first['samples_per_prompt']} samples each; "
          f"{minutes:.1f} minutes in all.", "",
          "| model | K | " + " | ".join(COLUMNS.values()) + " |", "| --- |" + " --- |" * (1 + len(COLUMNS))]
 summary = {"seed": first["seed"], "minutes": minutes, "evaluations": {}}
