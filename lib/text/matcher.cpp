@@ -42,10 +42,11 @@ class KeyMatcher final : public Matcher {
   PreparedMatch prepare(const Example& example) const override {
     GoldKeys gold = read_gold(example);
     std::vector<int64_t> owners = owners_of(example, gold);
-    const auto match = [this, owner_of_key = std::move(gold.owner_of_key)](const Answer& candidate) {
-      return word_sets_ ? look_up(owner_of_key, word_set_key(candidate.text)) : look_up(owner_of_key, candidate.normal);
-    };
-    return {match, std::move(owners)};
+    return {[this, owner_of_key = std::move(gold.owner_of_key)](const Answer& candidate) {
+              return word_sets_ ? look_up(owner_of_key, word_set_key(candidate.text))
+                                : look_up(owner_of_key, candidate.normal);
+            },
+            std::move(owners)};
   }
 
   std::vector<int64_t> gold_owners(const Example& example) const override {
@@ -135,8 +136,10 @@ std::vector<int64_t> Matcher::gold_owners(const Example& example) const {
       spellings.push_back(match(spelled));
     };
     ask(example.gold[i].answer);
-    for (const std::string& alias : example.gold[i].aliases) ask(alias);
-    owners.push_back(owner_of(static_cast<int64_t>(i), spellings));
+    const auto index = static_cast<int64_t>(i);
+    for (const std::string& alias : example.gold[i].aliases)
+      if (owner_of(index, spellings) != index) ask(alias);
+    owners.push_back(owner_of(index, spellings));
   }
   return owners;
 }

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <sstream>
 #include <string>
 #include <thread>
 
@@ -35,8 +36,9 @@ inline int64_t processes_with(const std::string& marker) {
   int64_t count = 0;
   for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
     std::ifstream file(entry.path() / "cmdline", std::ios::binary);
-    const std::string text{std::istreambuf_iterator<char>(file), {}};
-    count += text.find(marker) != std::string::npos;
+    std::ostringstream text;
+    text << file.rdbuf();  // of a process that ends meanwhile: nothing, where an iterator of the buffer would throw
+    count += text.str().find(marker) != std::string::npos;
   }
   return count;
 }
