@@ -252,6 +252,7 @@ StatedPoints stated_points(const Prompts& prompts) {
 
 std::vector<std::string> labels(const std::vector<int64_t>& numbers) {
   std::vector<std::string> names;
+  names.reserve(numbers.size());
   for (const int64_t number : numbers) names.push_back(std::to_string(number));
   return names;
 }

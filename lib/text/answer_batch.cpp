@@ -83,6 +83,7 @@ std::unordered_map<const Example*, GoldTable> read_gold(std::span<const Completi
   std::unordered_map<const Example*, GoldTable> tables;
   for (const CompletionView& view : completions) tables[view.example];
   std::vector<std::pair<const Example* const, GoldTable>*> entries;
+  entries.reserve(tables.size());
   for (auto& entry : tables) entries.push_back(&entry);
   at::parallel_for(0, static_cast<int64_t>(entries.size()), kExamplesAtATime, [&](int64_t begin, int64_t end) {
     for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {

@@ -90,7 +90,7 @@ std::string fold_ascii(std::string_view text) {
   std::string folded(text.size(), '\0');
   size_t size = 0;
   for (const char c : text) {
-    folded[size] = kFolded[static_cast<size_t>(c)];
+    folded[size] = kFolded[static_cast<unsigned char>(c)];
     size += folded[size] != '\0' || c == '\0';
   }
   folded.resize(size);
