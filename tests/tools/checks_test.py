@@ -18,6 +18,14 @@ def load(name):
     return module
 
 
+class Scripts(unittest.TestCase):
+    def test_scripts_can_be_run(self):
+        root = TOOLS.parent
+        scripts = [path for folder in ("tools", "examples", "benchmarks") for path in (root / folder).rglob("*.sh")]
+        self.assertGreater(len(scripts), 5)
+        self.assertEqual([str(path) for path in scripts if not os.access(path, os.X_OK)], [])
+
+
 class CheckDocs(unittest.TestCase):
     def check(self, text):
         with tempfile.TemporaryDirectory() as folder:
