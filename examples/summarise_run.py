@@ -1,5 +1,5 @@
 """The evaluations of one run of an example (its run.sh) -> RESULTS/summary.json, RESULTS/summary.md.
-usage: summarise.py RUN RESULTS"""
+usage: summarise_run.py RUN RESULTS"""
 
 import json
 import pathlib

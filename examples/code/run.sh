@@ -3,18 +3,12 @@
 # being right. Goes on where it was stopped. Options (--set key=value) go to every command; SEED, OUT (the runs), RESULTS
 # (the summary), MODEL and PLURAL may be set in the environment.
 set -euo pipefail
-root=$(cd "$(dirname "$0")/../.." && pwd)
+. "$(dirname "$0")/../run_common.sh"
 here=$root/examples/code
-home=${PLURAL_HOME:-$HOME/.cache/plural}
-plural=${PLURAL:-$root/build/release/bin/plural}
-seed=${SEED:-1}
 out=${OUT:-$root/runs/code-seed$seed}
 base=${MODEL:-$home/models/SmolLM2-135M-Instruct}
 overrides=("$@")
-start=$(date +%s)
-before=$(cat "$out/minutes" 2>/dev/null || echo 0)  # of earlier runs that were stopped
 
-say() { printf '\n== %s\n' "$*" >&2; }
 train() {  # train NAME MODEL: NAME.yaml, fresh or on from the newest checkpoint
   "$plural" train "$here/$1.yaml" --set output="$out/$1" --set seed="$seed" --set model="$2" \
     --set data.train="$here/data/$1.jsonl" ${overrides[@]+"${overrides[@]}"} --resume
@@ -26,9 +20,7 @@ evaluate() {  # evaluate NAME TITLE MODEL [options]: the held-out problems
     --out "$out/evals/$name" "$@"
 }
 
-mkdir -p "$out/evals"
-count_minutes() { awk "BEGIN { printf \"%.1f\\n\", $before + ($(date +%s) - $start) / 60 }" > "$out/minutes"; }
-trap count_minutes EXIT
+start_run
 say "1/6 base model on held-out problems"
 evaluate 1-base "base model" "$base" --num-answers 3
 say "2/6 fine-tuning on reference programs (teaches the format)"

@@ -3,17 +3,11 @@
 # there. Evaluation before and after, a report and a summary. Goes on where it was stopped. SEED, OUT, SFT, RESULTS (the
 # summary) and PLURAL may be set.
 set -euo pipefail
-root=$(cd "$(dirname "$0")/../.." && pwd)
-home=${PLURAL_HOME:-$HOME/.cache/plural}
-plural=${PLURAL:-$root/build/release/bin/plural}
-seed=${SEED:-1}
+. "$(dirname "$0")/../run_common.sh"
 out=${OUT:-$root/runs/ppo-seed$seed}
 sft=${SFT:-$root/runs/quickstart-seed$seed/sft}
 data=$home/data/wordnet
-start=$(date +%s)
-before=$(cat "$out/minutes" 2>/dev/null || echo 0)  # of earlier runs that were stopped
 
-say() { printf '\n== %s\n' "$*" >&2; }
 train() {  # train CONFIG RUN_DIR [--set ...]: fresh, or on from the newest checkpoint
   local config=$1 dir=$2; shift 2
   local resume=()
@@ -26,9 +20,7 @@ evaluate() {  # evaluate NAME TITLE MODEL
     --format compact --matcher word_set --num-answers 3,1,5 --samples 2 --seed "$seed" --title "$2" --out "$out/evals/$1"
 }
 
-mkdir -p "$out/evals"
-count_minutes() { awk "BEGIN { printf \"%.1f\\n\", $before + ($(date +%s) - $start) / 60 }" > "$out/minutes"; }
-trap count_minutes EXIT
+start_run
 if [ ! -e "$sft/model/model.safetensors" ]; then
   say "fine-tuning, as in the quickstart"
   train wordnet/sft.yaml "$sft" --set model="$home/models/SmolLM2-135M-Instruct"

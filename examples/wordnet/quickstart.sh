@@ -2,18 +2,12 @@
 # The main job of `make quickstart`: SmolLM2-135M-Instruct learns to answer "Name 3 kinds of ..." with a set of
 # answers and their probabilities. Goes on where it was stopped. SEED and OUT may be set in the environment.
 set -euo pipefail
-root=$(cd "$(dirname "$0")/../.." && pwd)
+. "$(dirname "$0")/../run_common.sh"
 here=$root/examples/wordnet
-home=${PLURAL_HOME:-$HOME/.cache/plural}
-plural=${PLURAL:-$root/build/release/bin/plural}
-seed=${SEED:-1}
 out=${OUT:-$root/runs/quickstart-seed$seed}
 base=$home/models/SmolLM2-135M-Instruct
 data=$home/data/wordnet
-start=$(date +%s)
-before=$(cat "$out/minutes" 2>/dev/null || echo 0)  # of earlier runs that were stopped
 
-say() { printf '\n== %s\n' "$*" >&2; }
 train() {  # train CONFIG RUN_DIR [--set ...]: fresh, or on from the newest checkpoint
   local config=$1 dir=$2; shift 2
   local resume=()
@@ -26,9 +20,7 @@ evaluate() {  # evaluate NAME TITLE MODEL [options]
     --format compact --matcher word_set --seed "$seed" --title "$title" --out "$out/evals/$name" "$@"
 }
 
-mkdir -p "$out/evals"
-count_minutes() { awk "BEGIN { printf \"%.1f\\n\", $before + ($(date +%s) - $start) / 60 }" > "$out/minutes"; }
-trap count_minutes EXIT
+start_run
 say "1/6 base model on held-out categories"
 evaluate 1-base "base model" "$base" --num-answers 3 --samples 1
 say "2/6 multi-response fine-tuning (teaches the format)"
