@@ -92,6 +92,8 @@ Way way_of(const std::string& name) {
   if (name == "sequential") return {name, "one at a time", AskMode::kSequential, ConfidenceSource::kStated};
   if (name == "verbalised") return {name, "verbalised sampling", AskMode::kSet, ConfidenceSource::kStated, true};
   if (name == "answer_probability") return {name, "answer probability", AskMode::kSet, ConfidenceSource::kProbability};
+  if (name == "answer_tag_probability")
+    return {name, "answer probability (reference)", AskMode::kSet, ConfidenceSource::kTagProbability};
   return {name, "", AskMode::kSet, ConfidenceSource::kStated};
 }
 
@@ -100,7 +102,8 @@ std::vector<Way> ways_of(const EvalArgs& args) {
   std::vector<Way> ways = {way_of(args.mode)};
   Way& main = ways.front();
   main.title = "";
-  for (const auto source : {eval::ConfidenceSource::kMeanProbability, eval::ConfidenceSource::kProbability})
+  for (const auto source : {eval::ConfidenceSource::kMeanProbability, eval::ConfidenceSource::kProbability,
+                            eval::ConfidenceSource::kTagProbability})
     if (args.confidence == to_string(source)) main.confidence = source;
   for (const std::string& name : args.baselines) ways.push_back(way_of(name));
   return ways;
@@ -368,16 +371,18 @@ void add_asking_options(CLI::App& command, EvalArgs* args) {
   command
       .add_option(
           "--confidence", args->confidence,
-          "what counts as confidence: stated; the mean_probability of the answer's tokens; or their product, the "
-          "probability of the answer")
-      ->check(CLI::IsMember({"stated", "mean_probability", "probability"}))
+          "what counts as confidence: stated; the mean_probability of the answer's tokens; their product, the "
+          "probability of the answer; or answer_tag_probability, the mean between the last two tokens `answer` of the "
+          "completion (the rule of the reference code)")
+      ->check(CLI::IsMember({"stated", "mean_probability", "probability", "answer_tag_probability"}))
       ->capture_default_str();
   command
       .add_option("--baseline", args->baselines,
                   "also evaluate these baselines, into OUT/evals/NAME: independent, sequential, verbalised, "
-                  "answer_probability")
+                  "answer_probability, answer_tag_probability")
       ->delimiter(',')
-      ->check(CLI::IsMember({"independent", "sequential", "verbalised", "answer_probability"}));
+      ->check(
+          CLI::IsMember({"independent", "sequential", "verbalised", "answer_probability", "answer_tag_probability"}));
   command.add_flag("--force-answers", args->force_answers,
                    "continue completions without any answer after \"Final answer:\"");
   command.add_flag("--force-confidences", args->force_confidences,

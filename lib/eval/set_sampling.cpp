@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <unordered_map>
 
 #include "lib/core/format.h"
@@ -63,9 +64,12 @@ void parse(const AnswerFormat& format, bool one_each, SampledSet* set) {
 /// Log-probs of each answer's tokens, and the tokens spent when it was written.
 void account_tokens(const Tokenizer& tokenizer, SampledSet* set) {
   const bool one_each = set->completions.size() > 1;
-  set->log_probs.clear(), set->tokens_at.clear();
+  set->log_probs.clear(), set->tokens_at.clear(), set->tag_probabilities.clear();
   set->tokens = 0;
-  for (const Completion& completion : set->completions) set->tokens += static_cast<int64_t>(completion.ids.size());
+  for (const Completion& completion : set->completions) {
+    set->tokens += static_cast<int64_t>(completion.ids.size());
+    set->tag_probabilities.push_back(answer_tag_probability(tokenizer, completion.ids, completion.log_probs));
+  }
   int64_t before = 0;
   for (size_t i = 0; i < set->answers.answers.size(); ++i) {
     const Answer& answer = set->answers.answers[i];
@@ -156,7 +160,10 @@ int64_t stored_tokens(const Example& example) {
   return tokens.get<int64_t>();
 }
 
-double confidence_of(const std::vector<float>& log_probs, ConfidenceSource source) {
+double confidence_of(const SampledSet& set, size_t answer, ConfidenceSource source) {
+  const std::vector<float>& log_probs = set.log_probs[answer];
+  if (source == ConfidenceSource::kTagProbability && !set.answers.answers[answer].text.empty())
+    return set.tag_probabilities[set.completion_index(answer)];
   if (log_probs.empty()) return std::numeric_limits<double>::quiet_NaN();
   double log_sum = 0, sum = 0;
   for (const float log_prob : log_probs) log_sum += log_prob, sum += std::exp(static_cast<double>(log_prob));
@@ -172,7 +179,8 @@ std::string_view to_string(AskMode mode) {
 std::string_view to_string(ConfidenceSource source) {
   return source == ConfidenceSource::kStated            ? "stated"
          : source == ConfidenceSource::kMeanProbability ? "mean_probability"
-                                                        : "probability";
+         : source == ConfidenceSource::kProbability     ? "probability"
+                                                        : "answer_tag_probability";
 }
 
 std::vector<std::string> data_set_names(std::span<const std::string> files) {
@@ -274,6 +282,26 @@ std::vector<SampledSet> read_sets(std::span<const Example> examples, const Answe
   return sets;
 }
 
+double answer_tag_probability(const Tokenizer& tokenizer, std::span<const TokenId> ids,
+                              std::span<const float> log_probs) {
+  PLURAL_CHECK(ids.size() == log_probs.size(), "answer_tag_probability: one log-prob for each token");
+  constexpr size_t kFarApart = 30;
+  constexpr double kUnknown = 0.5;
+  std::optional<size_t> close;
+  for (size_t t = ids.size(); t-- > 0;) {
+    if (tokenizer.decode(ids.subspan(t, 1)) != "answer") continue;
+    if (!close) {
+      close = t;
+      continue;
+    }
+    if (*close - t >= kFarApart || *close - t < 2) return kUnknown;
+    double sum = 0;
+    for (size_t between = t + 1; between < *close; ++between) sum += std::exp(static_cast<double>(log_probs[between]));
+    return sum / static_cast<double>(*close - t - 1);
+  }
+  return kUnknown;
+}
+
 void set_confidences(std::span<SampledSet> sets, ConfidenceSource source) {
   if (source == ConfidenceSource::kStated) return;
   for (SampledSet& set : sets) {
@@ -281,7 +309,7 @@ void set_confidences(std::span<SampledSet> sets, ConfidenceSource source) {
       throw InputError(fmt::format("confidence '{}' needs the model's log-probs; give a model", to_string(source)));
     for (size_t i = 0; i < set.answers.answers.size(); ++i) {
       Answer& answer = set.answers.answers[i];
-      answer.confidence = confidence_of(set.log_probs[i], source);
+      answer.confidence = confidence_of(set, i, source);
       answer.has_confidence = !std::isnan(answer.confidence);
       answer.confidence_bytes = {};
     }

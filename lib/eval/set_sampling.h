@@ -31,6 +31,9 @@ enum class ConfidenceSource {
   kStated,
   kMeanProbability,  ///< mean of the tokens' probabilities
   kProbability,      ///< their product: the probability of the whole text
+  /// `answer_tag_probability` of the answer's completion, the baseline of the reference code: one number for all the
+  /// answers of a completion.
+  kTagProbability,
 };
 std::string_view to_string(ConfidenceSource source);
 
@@ -66,11 +69,13 @@ struct SampledSet {
   std::vector<Completion> completions;
   AnswerSet answers;                          ///< bytes are of the answer's own completion
   std::vector<std::vector<float>> log_probs;  ///< of each answer's text tokens; empty = not known
+  std::vector<double> tag_probabilities;      ///< `answer_tag_probability` of each completion; empty = not known
   std::vector<int64_t> tokens_at;             ///< spent when the answer was written; empty = not known
   int64_t tokens = 0;                         ///< all; 0 = not known
   int64_t forced_answers = 0, forced_confidences = 0;
-  /// The completion that holds the answer.
-  const Completion& completion_of(size_t answer) const { return completions[completions.size() > 1 ? answer : 0]; }
+  /// The number of the completion that holds the answer, and the completion.
+  size_t completion_index(size_t answer) const { return completions.size() > 1 ? answer : 0; }
+  const Completion& completion_of(size_t answer) const { return completions[completion_index(answer)]; }
 };
 
 /// A short name for each data file: its stem, with "_2", "_3" ... where another file has it already.
@@ -98,6 +103,12 @@ std::vector<int64_t> stored_num_answers(std::span<const Example> examples, int64
 /// missing or misshapen field throws InputError naming the example; so do sets that hold forced blocks, and K > 1 in
 /// one completion of a format for one answer.
 std::vector<SampledSet> read_sets(std::span<const Example> examples, const AnswerFormat& format, int64_t k);
+
+/// Mean probability of the tokens between the last two tokens that read exactly `answer` (those of `<answer>` and
+/// `</answer>` where the tokenizer makes the name one token); 0.5 if there are fewer than two, if they are 30 or more
+/// tokens apart, or if nothing lies between them. `log_probs[t]` belongs to `ids[t]`. spec/official_rewards.md 7.10 c.
+double answer_tag_probability(const Tokenizer& tokenizer, std::span<const TokenId> ids,
+                              std::span<const float> log_probs);
 
 /// Replaces the stated confidences. Answers without known log-probs get none; a set read from a file throws InputError.
 void set_confidences(std::span<SampledSet> sets, ConfidenceSource source);

@@ -322,14 +322,16 @@ class RunTest(CommandTest):
         files = self.held_out()
         out = self.dir / "out"
         self.check(plural("eval", "--model", self.model, "--data", files["first"], "--data", files["second"], "--max-new-tokens", 24,
-                          "--num-answers", 2, "--baseline", "independent,sequential,verbalised,answer_probability", "--force-answers",
+                          "--num-answers", 2, "--baseline",
+                          "independent,sequential,verbalised,answer_probability,answer_tag_probability", "--force-answers",
                           "--force-confidences", "--title", "tiny", "--bootstrap", 50, "--out", out), 0)
         done = plural("report", out)
         table = done.stdout.split("\n\n")[0].splitlines()
-        titles = ["tiny", "tiny, independent samples", "tiny, one at a time", "tiny, verbalised sampling", "tiny, answer probability"]
+        titles = ["tiny", "tiny, independent samples", "tiny, one at a time", "tiny, verbalised sampling", "tiny, answer probability",
+                  "tiny, answer probability (reference)"]
         self.assertEqual([re.sub(r"  +.*", "", line) for line in table[1:]],
                          [f"{title} ({name})" for name in ("first", "second") for title in titles])
-        folders = {name: out / "evals" / f"second-{name}" for name in ("set", "sequential", "verbalised", "answer_probability")}
+        folders = {name: out / "evals" / f"second-{name}" for name in ("set", "sequential", "verbalised", "answer_probability", "answer_tag_probability")}
         info = {name: json.loads((folder / "metrics.json").read_text()) for name, folder in folders.items()}
         rows = {name: lines((folder / "samples.jsonl").read_text()) for name, folder in folders.items()}
         self.assertEqual((info["sequential"]["mode"], info["verbalised"]["format"], info["answer_probability"]["confidence"]),
@@ -338,6 +340,8 @@ class RunTest(CommandTest):
         self.assertEqual([r["completion"] for r in rows["set"]], [r["completion"] for r in rows["answer_probability"]])
         self.assertEqual(info["set"]["metrics"]["coverage"], info["answer_probability"]["metrics"]["coverage"])
         self.assertNotEqual(info["set"]["metrics"]["mean_confidence"], info["answer_probability"]["metrics"]["mean_confidence"])
+        # No token of this tokenizer reads `answer`.
+        self.assertEqual(info["answer_tag_probability"]["metrics"]["mean_confidence"], 0.5)
         self.assertEqual(info["set"]["metrics"]["forced_answers"], sum(r.get("forced_answers", 0) for r in rows["set"]) / len(rows["set"]))
         low, high = info["set"]["intervals"]["format_rate"]
         self.assertTrue(0 <= low <= info["set"]["metrics"]["format_rate"] <= high <= 1)

@@ -3,6 +3,7 @@
 #include "lib/eval/set_sampling.h"
 
 #include <cmath>
+#include <fstream>
 #include <functional>
 #include <nlohmann/json.hpp>
 
@@ -199,6 +200,63 @@ TEST_CASE("the probability of an answer's own tokens as its confidence") {
   CHECK(product[0].answers.answers[0].confidence == Approx(std::exp(-0.36)));
   set_confidences(sets, ConfidenceSource::kMeanProbability);
   CHECK(sets[0].answers.answers[0].confidence == Approx((std::exp(-0.11) + std::exp(-0.12) + std::exp(-0.13)) / 3));
+}
+
+namespace {
+
+/// The tiny tokenizer with one more token, which reads `answer`.
+Tokenizer tokenizer_with_answer() {
+  TempDir dir;
+  write_tiny_model_files(dir.path());
+  const std::string file = (dir.path() / "tokenizer.json").string();
+  nlohmann::json json = nlohmann::json::parse(std::ifstream(file));
+  json["added_tokens"].push_back({{"id", kTinyVocab},
+                                  {"content", "answer"},
+                                  {"single_word", false},
+                                  {"lstrip", false},
+                                  {"rstrip", false},
+                                  {"normalized", false},
+                                  {"special", false}});
+  std::ofstream(file) << json.dump();
+  return Tokenizer::load(dir.path());
+}
+
+}  // namespace
+
+TEST_CASE("answer_tag_probability: the tokens between the last two that read answer") {
+  const Tokenizer tokenizer = tokenizer_with_answer();
+  const auto probability = [&](const std::string& text) {
+    const std::vector<TokenId> ids = tokenizer.encode(text);
+    std::vector<float> log_probs;
+    for (size_t i = 0; i < ids.size(); ++i) log_probs.push_back(std::log((static_cast<float>(i) + 1) / 64));
+    return answer_tag_probability(tokenizer, ids, log_probs);
+  };
+  // < answer > o w l < / answer >: tokens 2 to 7 lie between, with probabilities 3/64 ... 8/64.
+  CHECK(probability("<answer>owl</answer>") == Approx((3 + 4 + 5 + 6 + 7 + 8) / 6.0 / 64));
+  // The last two: the closing tag of the first answer does not count.
+  CHECK(probability("<answer>a</answer><answer>b</answer>!") == Approx((11 + 12 + 13 + 14) / 4.0 / 64));
+  for (const char* text : {"", "owl", "<answer>owl", "answeranswer"}) {
+    INFO(text);
+    CHECK(probability(text) == 0.5);
+  }
+  // 28 tokens between: 29 apart. With one more they are 30 apart.
+  CHECK(probability("answer" + std::string(28, 'x') + "answer") == Approx((2 + 29) / 2.0 / 64));
+  CHECK(probability("answer" + std::string(29, 'x') + "answer") == 0.5);
+}
+
+TEST_CASE("the reference's answer probability as the confidence of every answer of a completion") {
+  // The tiny tokenizer has no token that reads `answer`.
+  World world([](const std::string&, int64_t) { return answer("owl", "0.9") + answer("kite", "0.8", 2); });
+  AskOptions options;
+  options.num_answers = 3;
+  auto sets = sample_sets(world.parts(), options);
+  REQUIRE(sets[0].tag_probabilities == std::vector<double>{0.5});
+  sets[0].tag_probabilities[0] = 0.25;
+  set_confidences(sets, ConfidenceSource::kTagProbability);
+  for (const Answer& stated : sets[0].answers.answers) {
+    CHECK(stated.has_confidence == !stated.text.empty());
+    if (stated.has_confidence) CHECK(stated.confidence == 0.25);
+  }
 }
 
 TEST_CASE("forced completion of a missing answer, then of its confidence") {
