@@ -49,6 +49,7 @@ Tensor AnswerSimilarity::of(const RewardInput& input, const Tensor& counted) con
   const at::Device device = counted.device();
   std::vector<std::string_view> texts;
   std::unordered_map<std::string_view, int64_t> places;
+  places.reserve(static_cast<size_t>(answers.rows * answers.slots));
   Tensor index = at::full({answers.rows, answers.slots}, -1, at::kLong);
   auto place = index.accessor<int64_t, 2>();
   for (int64_t b = 0; b < answers.rows; ++b) {

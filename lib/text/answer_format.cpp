@@ -126,6 +126,7 @@ AnswerSet TaggedFormat::parse(std::string_view completion, int64_t k) const {
   const int64_t slots = traits_.single || k == 1 ? 1 : std::min(k, index.largest(TagKind::kAnswer));
   bool all_found = slots == k, all_paired = true, repeated = false;
   size_t text_left = answer_text_limit(completion);
+  set.answers.reserve(static_cast<size_t>(slots));
   for (int64_t i = 1; i <= slots; ++i) {
     set.answers.push_back(read_answer(completion, index, i, k, &text_left));
     const Answer& answer = set.answers.back();

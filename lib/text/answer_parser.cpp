@@ -11,6 +11,8 @@ namespace plural {
 namespace {
 
 constexpr int64_t kLargestNumber = 1'000'000'000;
+/// Blocks of a kind that most completions hold at most: room for them is made at once.
+constexpr size_t kUsualBlocks = 8;
 constexpr std::array<std::pair<std::string_view, TagKind>, 4> kNames = {{{"think", TagKind::kThink},
                                                                          {"answer", TagKind::kAnswer},
                                                                          {"confidence", TagKind::kConfidence},
@@ -107,8 +109,10 @@ std::optional<Tag> TagScanner::next() {
 
 int64_t body_begin(std::string_view text) {
   constexpr std::string_view kEnd = "</think>";
-  const size_t at = text.rfind(kEnd);
-  return at == std::string_view::npos ? 0 : static_cast<int64_t>(at + kEnd.size());
+  // From '<' to '<': rfind of the whole tag would compare it at every byte.
+  for (size_t end = text.size(), at; (at = text.substr(0, end).rfind('<')) != std::string_view::npos; end = at)
+    if (text.substr(at, kEnd.size()) == kEnd) return static_cast<int64_t>(at + kEnd.size());
+  return 0;
 }
 
 TagIndex::TagIndex(std::string_view text, int64_t largest_wanted) {
@@ -136,6 +140,7 @@ const Block* TagIndex::Blocks::find(int64_t number) const {
 
 Block& TagIndex::Blocks::get(int64_t number) {
   const auto at = static_cast<size_t>(number);
+  if (found.empty()) found.reserve(kUsualBlocks), place.reserve(kUsualBlocks);
   if (at >= place.size()) place.resize(at + 1, 0);
   if (place[at] == 0) {
     found.emplace_back();

@@ -106,8 +106,17 @@ class KeyMatcher final : public Matcher {
 MatchVerdicts Matcher::match_all(std::span<const MatchQuestion> questions) const {
   std::unordered_map<const Example*, size_t> places;  // the rows of a group share what was made ready once
   std::vector<const Example*> examples;
-  for (const MatchQuestion& question : questions)
-    if (places.try_emplace(question.example, examples.size()).second) examples.push_back(question.example);
+  std::vector<size_t> place_of(questions.size());
+  for (size_t i = 0; i < questions.size(); ++i) {
+    const Example* example = questions[i].example;
+    if (i > 0 && example == questions[i - 1].example) {  // the next answer of a row, or row of a group
+      place_of[i] = place_of[i - 1];
+      continue;
+    }
+    const auto [place, is_new] = places.try_emplace(example, examples.size());
+    if (is_new) examples.push_back(example);
+    place_of[i] = place->second;
+  }
   std::vector<PreparedMatch> prepared(examples.size());
   at::parallel_for(0, static_cast<int64_t>(examples.size()), kExamplesAtATime, [&](int64_t begin, int64_t end) {
     for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) prepared[i] = prepare(*examples[i]);
@@ -116,7 +125,7 @@ MatchVerdicts Matcher::match_all(std::span<const MatchQuestion> questions) const
   verdicts.gold.resize(questions.size());
   at::parallel_for(0, static_cast<int64_t>(questions.size()), kQuestionsAtATime, [&](int64_t begin, int64_t end) {
     for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i)
-      verdicts.gold[i] = prepared[places.at(questions[i].example)].match(*questions[i].candidate);
+      verdicts.gold[i] = prepared[place_of[i]].match(*questions[i].candidate);
   });
   for (size_t i = 0; i < examples.size(); ++i)
     if (!prepared[i].owners.empty()) verdicts.owners.emplace(examples[i], std::move(prepared[i].owners));
