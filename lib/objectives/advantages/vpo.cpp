@@ -58,6 +58,7 @@ class Vpo final : public AdvantageEstimator {
  public:
   explicit Vpo(VpoOptions options) : options_(options) {}
   std::string name() const override { return "vpo"; }
+  bool credits_equal_rewards() const override { return true; }
 
   AdvantageOutput estimate(const AdvantageInput& input) const override {
     PLURAL_CHECK(input.answers != nullptr, "vpo needs the answers");
@@ -70,10 +71,16 @@ class Vpo final : public AdvantageEstimator {
     const Tensor vector = input.vector.to(at::kDouble);
     // The rewards that judge single answers make up the set's value; whatever else a row is paid stays as it is.
     const Tensor rest = input.total.to(at::kDouble) - vector.sum({1, 2});
-    const Tensor worth = rest + expected_best(vector, answers.first_of_key(), options_.draws);
+    // A set of fewer different answers than were asked for is filled up with one of no merit.
+    const Tensor different = answers.first_of_key();
+    const Tensor is_short = different.sum(1).lt(answers.k).unsqueeze(1);  // [B, 1]
+    const Tensor filled = at::cat({vector, at::zeros_like(vector.narrow(1, 0, 1))}, 1);
+    const Tensor worth = rest + expected_best(filled, at::cat({different, is_short}, 1), options_.draws);
     const Groups groups = split_groups(input, worth);
-    const Tensor std = group_std(groups.reward, /*unbiased=*/false).clamp_min(options_.std_floor);
-    return join_groups(groups, groups.centred / (std + 1e-6));
+    constexpr double kEps = 1e-6;
+    const Tensor std = group_std(groups.reward, /*unbiased=*/false);
+    const Tensor scaled = groups.centred / (std.clamp_min(options_.std_floor) + kEps);
+    return join_groups(groups, scaled.masked_fill(std.lt(kEps), 0.0));
   }
 
  private:
