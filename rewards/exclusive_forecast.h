@@ -22,6 +22,7 @@ class ExclusiveForecastReward : public Reward {
   explicit ExclusiveForecastReward(bool require_format) : require_format_(require_format) {}
   RewardOutput score(const RewardInput& input) const override;
   Tensor score_subset(const RewardInput& input, const Tensor& keep) const override;
+  bool reads_confidences() const override { return true; }
   /// With all of the probability on "none": a right answer turns the best forecast (1) into the worst (0).
   double zero_confidence_margin(int64_t, bool) const override { return -1; }
 

@@ -15,6 +15,7 @@ class MeanConfidence final : public Reward {
   Tensor score_subset(const RewardInput& input, const Tensor& keep) const override {
     return mean(input.answers.keep(keep));
   }
+  bool reads_confidences() const override { return true; }
 
  private:
   // [B]; a confidence in the whole set belongs to no slot, so it stays whichever are left out.

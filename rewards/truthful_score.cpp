@@ -31,6 +31,7 @@ class TruthfulScore final : public ForecastReward {
       : ForecastReward(options), scheme_(std::move(options.scheme)), k_(options.k), clip_(options.clip) {}
   std::string name() const override { return "truthful_score"; }
   bool judges_confidences() const override { return false; }  // the answers' correctness as well
+  bool reads_confidences() const override { return true; }
   std::string formula() const override {
     return fmt::format("mean of {}{}", scheme_ == "brier_log" ? scheme_ : fmt::format("{}-{}", scheme_, k_),
                        options().gates());

@@ -41,6 +41,7 @@ struct AdvantageInput {
   Tensor token_reward;  ///< [M] the parts of `total` that are paid at their tokens; undefined = all at a row's last one
 
   SubsetScore score_subset;       ///< of the whole stack; may be empty
+  SubsetScore score_reading;      ///< of the rewards whose parts depend on confidences; empty = score_confidences
   SubsetScore score_confidences;  ///< of the rewards that judge confidences alone; empty = there are none
 };
 
@@ -65,6 +66,9 @@ class AdvantageEstimator {
   /// Reads `log_prob` and weighs the completions of an older policy itself: the trainer evaluates all of them once
   /// more, without gradient, and an objective that weighs them too (`importance`) is refused.
   virtual bool corrects_off_policy() const { return false; }
+  /// A group whose rows are all paid the same may get advantages other than 0. Dynamic sampling then keeps the groups
+  /// that do, in place of those whose rewards differ.
+  virtual bool credits_equal_rewards() const { return false; }
   /// Reads `value` and fills in `returns`: the trainer needs a critic, and has no use for one otherwise.
   virtual bool needs_value() const { return false; }
   /// Throws InputError when G samples of K answers cannot work.

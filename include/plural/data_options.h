@@ -67,7 +67,8 @@ struct ReplayOptions {
             "completions kept for a prompt, one for each mode, the first ones found");
     v.field("modes_per_step", modes_per_step, at_least(0), "of these, replayed in a step, taken in turn; 0 = all");
     v.field("verified", verified, one_of({"all", "any"}),
-            "completions worth keeping: K different correct answers, or at least one");
+            "completions worth keeping: as many different correct answers as K and the gold answers allow, or at least "
+            "one");
   }
 };
 

@@ -43,7 +43,10 @@ struct ObjectiveInput {
   Tensor entropy;           ///< [M] nats, with gradient; undefined unless asked for
   Tensor advantage;         ///< [M] per token, dtype of log_prob
   Tensor row;               ///< [M] int64: row of the micro-batch that the token belongs to
-  Tensor row_tokens;        ///< [rows] dtype of log_prob: scored tokens of each row of the micro-batch
+  Tensor row_tokens;        ///< [rows] dtype of log_prob: tokens of each row of the micro-batch, counted or not
+  /// [M] bool: the tokens that count; undefined = all. The others take part in what is taken over a whole row (the
+  /// ratios of GSPO, GMPO and VESPO, importance of sequences) and in nothing else. `counts` are of those that count.
+  Tensor counted{};
   BatchCounts counts;
   std::optional<ObjectiveWeights> weights{};  ///< absent = Objective::start_weights()
 };

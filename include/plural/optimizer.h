@@ -58,6 +58,10 @@ class AdamW {
   AdamW(NamedTensors parameters, OptimizerOptions options);
   /// Reads `.grad()` of every parameter (undefined = zero), updates, and clears the gradients.
   StepResult step(double learning_rate);
+  /// To be called before each further backward pass of a step: moves gradients of parameters below float32 into float32
+  /// sums, which the step adds to what comes after. Summed in their own precision, small parts would be lost, and the
+  /// step would depend on how the batch is cut. The sums cost memory only in steps of several passes.
+  void set_gradients_aside();
   void zero_grad();
   /// "step", "<name>.exp_avg", "<name>.exp_avg_sq", "<name>.master": for checkpoints. Aliases the live
   /// tensors: write or clone before the next step.
@@ -71,6 +75,7 @@ class AdamW {
   struct Slot {
     std::string name;
     Tensor parameter, master, exp_avg, exp_avg_sq;
+    Tensor gradient_sum;  // float32, of earlier backward passes; undefined = there was none
     bool decay = false;
   };
   std::vector<Slot> slots_;

@@ -67,6 +67,9 @@ class Reward {
   virtual double zero_confidence_margin(int64_t k, bool exclusive) const { return 0; }
   /// Its parts are scores of confidences: credit for them goes to the tokens that state the confidences.
   virtual bool judges_confidences() const { return false; }
+  /// What an answer earns depends on its stated confidence, so that it is not known before that is written. True for
+  /// whatever judges confidences.
+  virtual bool reads_confidences() const { return judges_confidences(); }
   /// The formula for people, e.g. "coverage = |distinct correct| / K".
   virtual std::string formula() const { return name(); }
   /// True for a reward that waits for something outside (a process, a server, a person). It runs on a thread of its

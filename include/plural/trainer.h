@@ -117,7 +117,8 @@ class RlTrainer {
   void parse(LastStep& s) const;
   void score(LastStep& s) const;
   void note_pass_rates(LastStep& s, int64_t fresh) const;
-  void keep_wanted(LastStep& s) const;
+  Tensor teaching_groups(LastStep& s) const;
+  void keep_wanted(LastStep& s, const Tensor& teaching) const;
   Tensor completion_entropy(const LastStep& s) const;
   RolloutBatch generate_and_hand_over(LastStep& s, std::span<const std::vector<TokenId>> prompts,
                                       const RolloutKey& key) const;

@@ -19,6 +19,12 @@ bool ignores_total(const PartSpec& advantage) {
          (advantage.name == "mode_coverage" && advantage.options.find("reward_weight") == nullptr);
 }
 
+/// REINFORCE++ in its baseline form.
+bool compares_groups(const PartSpec& advantage) {
+  const auto* baseline = advantage.options.find("baseline");
+  return baseline != nullptr && baseline->scalar == "group";
+}
+
 void validate_rl(const RunConfig& config, ConfigReader& reader) {
   if (config.rewards.empty())
     reader.problem("rewards", "task 'rl' needs at least one reward, e.g. rewards: [{name: coverage}]");
@@ -50,6 +56,24 @@ void validate_rl(const RunConfig& config, ConfigReader& reader) {
                    fmt::format("advantage '{}' does not look at the total reward, which the KL would be taken off: "
                                "expected loss, or an advantage that does (grpo, rloo)",
                                config.advantage.name));
+  if (config.objective.kl_in == "reward" && config.objective.uses_reference() &&
+      (config.advantage.name == "maxrl" || config.advantage.name == "darling"))
+    reader.problem(
+        "objective.kl_in",
+        fmt::format("advantage '{}' needs rewards of at least 0, and the KL may take them below: expected loss",
+                    config.advantage.name));
+  const bool beyond_groups = alone && !(config.advantage.name == "reinforce_pp" && compares_groups(config.advantage));
+  if (config.max_refills > 0 && beyond_groups)
+    reader.problem(
+        "max_refills",
+        fmt::format("advantage '{}' learns from prompts whose rewards are all equal as well, and refills would "
+                    "drop them: expected 0, or an advantage that compares completions of one prompt",
+                    config.advantage.name));
+  if (config.carry_over.max_groups > 0 && config.objective.surrogate == "reinforce" &&
+      config.objective.importance == "none")
+    reader.problem("carry_over.max_groups",
+                   "surrogate 'reinforce' has no ratio that would put completions of earlier steps right: set "
+                   "objective.importance, or use ppo_clip");
   if (values && !config.critic.used())
     reader.problem("critic.trunk",
                    "advantage 'gae' compares rewards with the values of a critic: expected shared or own, got none");

@@ -11,6 +11,12 @@ namespace {
 Tensor constant(double value, const ObjectiveInput& input) {
   return at::scalar_tensor(value, input.log_prob.options());
 }
+
+/// [rows]: the tokens of each row that count.
+Tensor counted_by_row(const ObjectiveInput& input) {
+  if (!input.counted.defined()) return input.row_tokens;
+  return at::zeros_like(input.row_tokens).index_add(0, input.row, input.counted.to(input.row_tokens.dtype()));
+}
 }  // namespace
 
 // DAPO (2503.14476): mean over all tokens of the step. Long rows weigh more.
@@ -18,7 +24,7 @@ Tensor dapo_weight(const ObjectiveInput& input) { return constant(1.0 / input.co
 
 // GRPO (2402.03300): mean over rows of each row's token mean.
 Tensor grpo_weight(const ObjectiveInput& input) {
-  return (input.row_tokens * input.counts.rows).reciprocal().index_select(0, input.row);
+  return (counted_by_row(input) * input.counts.rows).reciprocal().index_select(0, input.row);
 }
 
 // Dr.GRPO (2503.20783): a constant divisor, so a row's length changes nothing.

@@ -39,7 +39,8 @@ SurrogateTerms dppo_tv(const RatioTerms& ratio, const ObjectiveInput& input, con
 SurrogateTerms vespo(const RatioTerms& ratio, const ObjectiveInput& input, const ObjectiveOptions& options);
 SurrogateTerms reinforce(const RatioTerms& ratio, const ObjectiveInput& input, const ObjectiveOptions& options);
 
-/// Weight of every token's loss, [M] or scalar []; a constant of the optimiser batch, whatever the cut.
+/// Weight of every token's loss, [M] or scalar []; a constant of the optimiser batch, whatever the cut. What tokens get
+/// that do not count means nothing.
 using AggregationPart = Tensor (*)(const ObjectiveInput& input);
 Tensor dapo_weight(const ObjectiveInput& input);
 Tensor grpo_weight(const ObjectiveInput& input);
@@ -60,7 +61,7 @@ KlPart find_kl(const std::string& name);
 
 /// log pi_old [M] without gradient: the current log-probs when on-policy.
 Tensor old_log_prob(const ObjectiveInput& input);
-/// Sum and mean over the tokens of a row of x [M], given back to each of them: [M].
+/// Sum and mean over all tokens of a row of x [M], given back to each of them: [M].
 Tensor row_sum(const Tensor& x, const ObjectiveInput& input);
 Tensor row_mean(const Tensor& x, const ObjectiveInput& input);
 

@@ -17,11 +17,24 @@ void check(const ObjectiveInput& input, const ObjectiveNeeds& needs) {
                 {"entropy", input.entropy, "M", !needs.entropy},
                 {"advantage", input.advantage, "M"},
                 {"row", input.row, "M"},
-                {"row_tokens", input.row_tokens, "rows"}});
+                {"row_tokens", input.row_tokens, "rows"},
+                {"counted", input.counted, "M", true}});
   const BatchCounts& c = input.counts;
   PLURAL_CHECK(c.rows > 0 && c.tokens > 0 && c.max_tokens > 0 && c.rank_tokens > 0 && c.ranks >= 1,
                "BatchCounts must be filled in from the whole optimiser batch");
 }
+
+/// The entries of the tokens that count. Taken out before any weight comes in: 0 times what a masked token made of its
+/// ratio might be NaN.
+class Counted {
+ public:
+  explicit Counted(const Tensor& counted) : kept_(counted.defined() ? counted.nonzero().squeeze(1) : Tensor()) {}
+  /// x [M] or a scalar [].
+  Tensor of(const Tensor& x) const { return kept_.defined() && x.dim() == 1 ? x.index_select(0, kept_) : x; }
+
+ private:
+  Tensor kept_;
+};
 
 class PolicyGradient final : public Objective {
  public:
@@ -66,19 +79,21 @@ class PolicyGradient final : public Objective {
     const RatioTerms ratio{log_ratio, log_ratio.exp()};
     const SurrogateTerms surrogate = surrogate_(ratio, input, options_);
 
+    const Counted counted(input.counted);
     LossTerms terms;
     Tensor token_loss = -surrogate.value;
     if (needs.sampler) token_loss = token_loss * importance_weight(input, options_);
     if (needs.reference) {
       Tensor kl = kl_(input.log_prob, input.ref_log_prob.detach());
-      terms.sums["kl_ref"] = kl.detach().sum();
+      terms.sums["kl_ref"] = counted.of(kl.detach()).sum();
       if (options_.kl_times_ratio) kl = kl * ratio.value;
       token_loss = token_loss + weights.kl * kl;
     }
-    terms.loss = (token_loss * weight_(input)).sum();
+    terms.loss = (counted.of(token_loss) * counted.of(weight_(input))).sum();
     // A mean over tokens whatever the aggregation: the weight means the same in all of them.
-    if (needs.entropy) terms.loss = terms.loss - (weights.entropy / input.counts.tokens) * input.entropy.sum();
-    add_ratio_sums(ratio.value.detach(), surrogate, input, terms);
+    if (needs.entropy)
+      terms.loss = terms.loss - (weights.entropy / input.counts.tokens) * counted.of(input.entropy).sum();
+    add_ratio_sums(ratio.value.detach(), surrogate, input, counted, terms);
     return terms;
   }
 
@@ -90,14 +105,14 @@ class PolicyGradient final : public Objective {
 
  private:
   static void add_ratio_sums(const Tensor& ratio, const SurrogateTerms& surrogate, const ObjectiveInput& input,
-                             LossTerms& terms) {
+                             const Counted& counted, LossTerms& terms) {
     const auto count = [&](const Tensor& clipped) {
-      return clipped.defined() ? clipped.sum().to(ratio.dtype()) : at::zeros({}, ratio.options());
+      return clipped.defined() ? counted.of(clipped).sum().to(ratio.dtype()) : at::zeros({}, ratio.options());
     };
-    terms.sums["ratio"] = ratio.sum();
+    terms.sums["ratio"] = counted.of(ratio).sum();
     terms.sums["clip_low"] = count(surrogate.clipped_low);
     terms.sums["clip_high"] = count(surrogate.clipped_high);
-    terms.sums["kl_old"] = kl_k3(old_log_prob(input), input.log_prob.detach()).sum();
+    terms.sums["kl_old"] = counted.of(kl_k3(old_log_prob(input), input.log_prob.detach())).sum();
   }
 
   ObjectiveOptions options_;

@@ -19,9 +19,10 @@ bool needs_master(const Tensor& parameter) {
   return parameter.scalar_type() == at::kBFloat16 || parameter.scalar_type() == at::kHalf;
 }
 
-Tensor contiguous_gradient(const Tensor& parameter) {
+Tensor contiguous_gradient(const Tensor& parameter, const Tensor& sum) {
   const Tensor& gradient = parameter.grad();
-  if (!gradient.defined()) return {};
+  if (!gradient.defined()) return sum;
+  if (sum.defined()) return sum.add_(gradient.detach());
   return gradient.detach().to(parameter.scalar_type()).contiguous();
 }
 
@@ -63,7 +64,7 @@ StepResult AdamW::step(double learning_rate) {
   std::vector<Tensor> gradients;
   double squares = 0;
   for (const Slot& slot : slots_) {
-    gradients.push_back(contiguous_gradient(slot.parameter));
+    gradients.push_back(contiguous_gradient(slot.parameter, slot.gradient_sum));
     if (gradients.back().defined()) squares += squared_norm(gradients.back());
   }
   result.grad_norm = std::sqrt(squares);
@@ -91,8 +92,21 @@ StepResult AdamW::step(double learning_rate) {
   return result;
 }
 
+void AdamW::set_gradients_aside() {
+  at::NoGradGuard no_grad;
+  for (Slot& slot : slots_) {
+    const Tensor gradient = slot.parameter.grad();
+    if (!needs_master(slot.parameter) || !gradient.defined()) continue;
+    if (slot.gradient_sum.defined())
+      slot.gradient_sum.add_(gradient.detach());
+    else
+      slot.gradient_sum = gradient.detach().to(at::kFloat).contiguous();
+    slot.parameter.mutable_grad() = Tensor();
+  }
+}
+
 void AdamW::zero_grad() {
-  for (Slot& slot : slots_) slot.parameter.mutable_grad() = Tensor();
+  for (Slot& slot : slots_) slot.parameter.mutable_grad() = slot.gradient_sum = Tensor();
 }
 
 NamedTensors AdamW::state() const {

@@ -132,6 +132,11 @@ double squared_norm_cpu(const Tensor& gradient) {
 void adamw_update_(const Tensor& parameter, const Tensor& weight, const Tensor& exp_avg, const Tensor& exp_avg_sq,
                    const Tensor& gradient, const AdamWNumbers& numbers) {
   if (!weight.is_cpu()) return update_composed(parameter, weight, exp_avg, exp_avg_sq, gradient, numbers);
+  if (gradient.scalar_type() == weight.scalar_type() && !weight.is_same(parameter)) {
+    adamw_update_(weight, weight, exp_avg, exp_avg_sq, gradient, numbers);
+    parameter.copy_(weight);
+    return;
+  }
   switch (parameter.scalar_type()) {
     case at::kDouble:
       return update_cpu<double, double>(parameter, weight, exp_avg, exp_avg_sq, gradient, numbers);

@@ -19,7 +19,7 @@ struct AdamWNumbers {
 
 /// Updates in place. All tensors are contiguous, of one size and device. `weight` (the master, or the
 /// parameter itself) and the moments are float32, or float64 for float64 parameters; `gradient` is of the
-/// parameter's dtype. When `weight` is not `parameter`, its rounding is written to `parameter`.
+/// parameter's dtype or of that of `weight`. When `weight` is not `parameter`, its rounding is written to `parameter`.
 void adamw_update_(const Tensor& parameter, const Tensor& weight, const Tensor& exp_avg, const Tensor& exp_avg_sq,
                    const Tensor& gradient, const AdamWNumbers& numbers);
 

@@ -33,15 +33,20 @@ void add_parts(const RewardStack::Result& result, AdvantageInput& credit) {
   if (!vector.empty()) credit.vector = at::stack(vector, 2);
 }
 
-// f(A_keep) of the rewards that judge confidences; empty when none of those that are paid has parts.
-SubsetScore confidence_score(const RewardStack& rewards, const RewardInput& input, const RewardStack::Result& result) {
-  std::vector<size_t> judges;
-  for (size_t i = 0; i < rewards.terms().size(); ++i)
-    if (result.weights[i] != 0 && rewards.terms()[i].reward->judges_confidences()) judges.push_back(i);
-  if (judges.empty()) return {};
-  return [&rewards, &input, &result, judges](const Tensor& keep) {
+// f(A_keep) of the paid rewards that have parts and for which `trait` holds; empty when there are none.
+SubsetScore score_of_those(bool (Reward::*trait)() const, const RewardStack& rewards, const RewardInput& input,
+                           const RewardStack::Result& result) {
+  const Tensor nothing = at::zeros_like(input.answers.present);
+  std::vector<size_t> chosen;
+  for (size_t i = 0; i < rewards.terms().size(); ++i) {
+    const Reward& reward = *rewards.terms()[i].reward;
+    if (result.weights[i] != 0 && (reward.*trait)() && reward.score_subset(input, nothing).defined())
+      chosen.push_back(i);
+  }
+  if (chosen.empty()) return {};
+  return [&rewards, &input, &result, chosen](const Tensor& keep) {
     Tensor total = at::zeros_like(result.total);
-    for (size_t i : judges)
+    for (size_t i : chosen)
       total = total +
               result.weights[i] * where_valid(rewards.terms()[i].reward->score_subset(input, keep).to(at::kFloat),
                                               result.parts[i].valid);
@@ -69,7 +74,8 @@ AdvantageInput credit_input(const RewardStack& rewards, const RewardInput& input
     credit.score_subset = [&rewards, &input, &result](const Tensor& keep) {
       return rewards.score_subset(input, result, keep);
     };
-  credit.score_confidences = confidence_score(rewards, input, result);
+  credit.score_reading = score_of_those(&Reward::reads_confidences, rewards, input, result);
+  credit.score_confidences = score_of_those(&Reward::judges_confidences, rewards, input, result);
   return credit;
 }
 

@@ -7,8 +7,9 @@
 
 namespace plural {
 
-CriticUpdate::CriticUpdate(Critic& critic, std::span<const UpdateRow> rows, int64_t max_batch_tokens, bool warming_up)
-    : critic_(critic), warming_up_(warming_up) {
+CriticUpdate::CriticUpdate(Critic& critic, AdamW& policy_optimizer, std::span<const UpdateRow> rows,
+                           int64_t max_batch_tokens, bool warming_up)
+    : critic_(critic), policy_optimizer_(policy_optimizer), warming_up_(warming_up) {
   std::vector<const UpdateRow*> counted;
   std::vector<PackRow> ids;
   for (const UpdateRow& row : rows) {
@@ -47,9 +48,12 @@ void CriticUpdate::describe_targets() {
 bool CriticUpdate::accumulate() {
   const CriticOptions& options = critic_.options();
   for (const Work& work : work_) {
-    const Tensor value = critic_.values(work.batch, warming_up_);
+    // While the critic warms up, the policy must not move; a trunk of the critic's own learns all the same.
+    const Tensor value = critic_.values(work.batch, /*head_only=*/warming_up_ && critic_.moves_policy());
     const ValueLoss part = value_loss(value, work.old_value.to(value.dtype()), work.returns.to(value.dtype()),
                                       options.value_clip);
+    critic_.optimizer().set_gradients_aside();
+    if (critic_.moves_policy()) policy_optimizer_.set_gradients_aside();
     (part.loss * (options.value_weight / tokens_)).backward();
     const Tensor loss = part.loss.detach().to(at::kDouble), clipped = part.clipped.to(at::kDouble);
     loss_ = loss_.defined() ? loss_ + loss : loss;

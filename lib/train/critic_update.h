@@ -17,7 +17,8 @@ namespace plural {
 class CriticUpdate {
  public:
   /// `warming_up`: the policy must stay as it is, so a shared trunk gets no gradient.
-  CriticUpdate(Critic& critic, std::span<const UpdateRow> rows, int64_t max_batch_tokens, bool warming_up);
+  CriticUpdate(Critic& critic, AdamW& policy_optimizer, std::span<const UpdateRow> rows, int64_t max_batch_tokens,
+               bool warming_up);
   /// Adds the gradient of one pass; true when the policy's parameters got a share.
   bool accumulate();
   /// Takes the critic's own optimiser step.
@@ -33,6 +34,7 @@ class CriticUpdate {
   void describe_targets();
 
   Critic& critic_;
+  AdamW& policy_optimizer_;  // of a shared trunk
   bool warming_up_;
   std::vector<Work> work_;
   double tokens_ = 0;

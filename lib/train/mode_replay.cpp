@@ -18,6 +18,7 @@ std::vector<Exemplar> find_exemplars(std::span<const Completion> rows, const Ans
                "there must be one completion for each set of answers");
   const Tensor match = answers.match.to(at::kCPU), present = answers.present.to(at::kCPU);
   const Tensor format_ok = answers.format_ok.to(at::kCPU), k = answers.k.to(at::kCPU);
+  const Tensor gold_count = answers.gold_count.to(at::kCPU);
   const Tensor answer_span = answers.answer_span.to(at::kCPU), confidence_span = answers.confidence_span.to(at::kCPU);
   const auto gold = match.accessor<int64_t, 2>();
   const auto written = present.accessor<bool, 2>();
@@ -39,7 +40,9 @@ std::vector<Exemplar> find_exemplars(std::span<const Completion> rows, const Ans
       leave_out(confidence);
     }
     exemplar.num_answers = k[b].item<int64_t>();
-    const bool right = verified == "all" ? static_cast<int64_t>(hits.size()) == exemplar.num_answers : !hits.empty();
+    // No completion hits more than there are gold answers, though it may be asked for more.
+    const int64_t most = std::min(exemplar.num_answers, gold_count[b].item<int64_t>());
+    const bool right = !hits.empty() && (verified != "all" || static_cast<int64_t>(hits.size()) >= most);
     if (!right || std::ranges::count(scored, 1) == 0) continue;
     exemplar.mode.assign(hits.begin(), hits.end());
     exemplar.ids = row.ids;

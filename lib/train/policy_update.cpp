@@ -19,6 +19,7 @@ struct Work {
   MicroBatch micro;
   Tensor advantage;     // [M]
   Tensor sampler;       // [M]
+  Tensor behind;        // [M] bool: tokens of rows that an older policy sampled; undefined = there are none
   Tensor old_log_prob;  // [M], from the first pass on
   Tensor ref_log_prob;  // [M] or undefined
   Tensor counted;       // [M] bool; undefined = all of them
@@ -59,6 +60,7 @@ std::vector<Work> prepare(const std::vector<const UpdateRow*>& rows, int64_t max
     work.micro = pack_micro_batch(ids, run, device);
     std::vector<double> advantage;
     std::vector<float> sampler;
+    std::vector<uint8_t> behind;
     for (int64_t r = run.begin; r < run.end; ++r) {
       const UpdateRow& row = *rows[r];
       if (row.token_advantage.empty())
@@ -66,9 +68,11 @@ std::vector<Work> prepare(const std::vector<const UpdateRow*>& rows, int64_t max
       else
         advantage.insert(advantage.end(), row.token_advantage.begin(), row.token_advantage.end());
       sampler.insert(sampler.end(), row.sampler_log_probs.begin(), row.sampler_log_probs.end());
+      behind.insert(behind.end(), row.ids.completion.size(), row.older_policy ? 1 : 0);
     }
     work.advantage = at::tensor(advantage, at::kDouble).to(device);
     work.sampler = at::tensor(sampler, at::kFloat).to(device);
+    if (std::ranges::count(behind, 1) > 0) work.behind = at::tensor(behind, at::kByte).to(at::kBool).to(device);
     all.push_back(std::move(work));
   }
   return all;
@@ -116,7 +120,8 @@ class Update {
     counts_.rank_tokens = counts_.tokens;
     counts_.max_tokens = static_cast<double>(options.max_new_tokens);
     work_ = prepare(learning, options.max_batch_tokens, parts.policy.device());
-    if (parts.critic) critic_.emplace(*parts.critic, rows, options.max_batch_tokens, options.critic_only);
+    if (parts.critic)
+      critic_.emplace(*parts.critic, parts.optimizer, rows, options.max_batch_tokens, options.critic_only);
     if (needs_.token_mask) idle_ = prepare(idle, options.max_batch_tokens, parts.policy.device());
   }
 
@@ -150,6 +155,7 @@ class Update {
     if (masks) metrics["policy/counted_tokens"] = counted / passes;
     if (updates_ == 0) return metrics;
     if (seen_first_ > 0) metrics.merge(first_.means("policy/", seen_first_));
+    if (seen_current_ > 0) metrics.merge(current_.means("policy/", seen_current_));
     if (seen_ > 0) metrics.merge(each_.means("policy/", seen_));
     if (seen_replayed_ > 0) metrics.merge(replayed_.means("replay/", seen_replayed_));
     if (loss_.defined()) metrics["loss"] = loss_.item<double>() / updates_;
@@ -167,7 +173,7 @@ class Update {
     int64_t rows = 0;
     const auto look = [&](Work& work) {
       const PolicyOutput out = parts_.policy.evaluate(work.micro.batch, {options_.temperature, true});
-      if (!work.old_log_prob.defined()) work.old_log_prob = out.log_prob;
+      if (!work.old_log_prob.defined()) work.old_log_prob = old_log_prob(work, out.log_prob);
       log_prob.push_back(out.log_prob), old.push_back(work.old_log_prob), entropy.push_back(out.entropy);
       sampler.push_back(work.sampler.to(out.log_prob.dtype()));
       advantage.push_back(work.advantage.to(out.log_prob.dtype()));
@@ -203,7 +209,8 @@ class Update {
     const Tensor reference = this->reference(work);
     ObjectiveInput input;
     input.log_prob = out.log_prob;
-    if (!first) input.old_log_prob = work.old_log_prob;
+    if (first) work.old_log_prob = old_log_prob(work, out.log_prob.detach());
+    if (!first || work.behind.defined()) input.old_log_prob = work.old_log_prob;
     input.ref_log_prob = reference;
     if (needs_.sampler) input.sampler_log_prob = work.sampler.to(dtype);
     if (needs_.entropy) input.entropy = out.entropy;
@@ -212,18 +219,32 @@ class Update {
     input.row_tokens = work.micro.row_tokens.to(dtype);
     input.counts = counts_;
     input.weights = options_.weights;
-    if (first) {
-      work.old_log_prob = out.log_prob.detach();
-      first_.add("entropy", out.entropy.sum());
-      first_.add("sampler_trainer_diff", (work.old_log_prob - work.sampler).abs().sum());
-      seen_first_ += static_cast<double>(work.micro.row.size(0));
-    }
-    if (work.counted.defined() && !keep_counted(work.counted, input)) return false;
+    if (first) note_first_pass(work, out);
+    input.counted = work.counted;
+    const double tokens = work.counted.defined() ? work.counted.sum().item<double>()
+                                                 : static_cast<double>(input.row.size(0));
+    if (tokens == 0) return false;
     const LossTerms terms = parts_.objective.loss(input);
     descend(terms.loss);
     for (const auto& [name, sum] : terms.sums) each_.add(name, sum);
-    seen_ += static_cast<double>(input.row.size(0));
+    seen_ += tokens;
     return true;
+  }
+
+  // ln pi_old [M], where the policy at the start of the step gives `current`: that, or what an older policy that
+  // sampled the row said.
+  static Tensor old_log_prob(const Work& work, const Tensor& current) {
+    return work.behind.defined() ? at::where(work.behind, work.sampler.to(current.dtype()), current) : current;
+  }
+
+  void note_first_pass(const Work& work, const PolicyOutput& out) {
+    const auto tokens = static_cast<double>(work.micro.row.size(0));
+    first_.add("entropy", out.entropy.sum());
+    seen_first_ += tokens;
+    Tensor diff = (out.log_prob.detach() - work.sampler).abs();
+    if (work.behind.defined()) diff = diff.masked_fill(work.behind, 0.0);
+    current_.add("sampler_trainer_diff", diff.sum());
+    seen_current_ += work.behind.defined() ? tokens - work.behind.sum().item<double>() : tokens;
   }
 
   // Adds a micro-batch's part of the likelihood term.
@@ -237,22 +258,10 @@ class Update {
   }
 
   void descend(const Tensor& loss) {
+    parts_.optimizer.set_gradients_aside();
     loss.backward();
     const Tensor value = loss.detach().to(at::kDouble);
     loss_ = loss_.defined() ? loss_ + value : value;
-  }
-
-  // Takes the tokens that do not count out of `input`; false when none is left.
-  static bool keep_counted(const Tensor& counted, ObjectiveInput& input) {
-    const Tensor kept = counted.nonzero().squeeze(1);
-    if (kept.size(0) == 0) return false;
-    for (Tensor ObjectiveInput::*field : {&ObjectiveInput::log_prob, &ObjectiveInput::old_log_prob,
-                                          &ObjectiveInput::ref_log_prob, &ObjectiveInput::sampler_log_prob,
-                                          &ObjectiveInput::entropy, &ObjectiveInput::advantage, &ObjectiveInput::row})
-      if ((input.*field).defined()) input.*field = (input.*field).index_select(0, kept);
-    input.row_tokens = at::zeros_like(input.row_tokens)
-                           .index_add(0, input.row, at::ones({kept.size(0)}, input.row_tokens.options()));
-    return true;
   }
 
   Tensor reference(Work& work) {
@@ -272,9 +281,9 @@ class Update {
   std::vector<Work> work_;  // rows that learn
   std::vector<Work> idle_;  // the others, looked at when tokens are masked
   std::optional<CriticUpdate> critic_;
-  double tokens_ = 0;       // of the rows that learn
-  TokenSums first_, each_;  // of the first pass; of every pass
-  double seen_first_ = 0, seen_ = 0, updates_ = 0;
+  double tokens_ = 0;                 // of the rows that learn
+  TokenSums first_, current_, each_;  // of the first pass; of the rows in it that this policy sampled; of every pass
+  double seen_first_ = 0, seen_current_ = 0, seen_ = 0, updates_ = 0;
   std::vector<LikelihoodWork> likelihood_;
   TokenSums replayed_;  // of the first pass, over tokens that weigh something
   double seen_replayed_ = 0;

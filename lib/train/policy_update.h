@@ -40,6 +40,7 @@ struct UpdateRow {
   double advantage = 0;
   std::span<const double> token_advantage{};   ///< as many as completion ids; empty = `advantage` for each
   std::span<const double> value{}, returns{};  ///< with a critic: as many as completion ids
+  bool older_policy = false;                   ///< sampled by the policy of an earlier step, which pi_old then is
   bool counts = true;                          ///< false: neither learned from nor counted in the normalisers
 };
 
@@ -56,13 +57,13 @@ struct LikelihoodRow {
 /// Old log-probs are the trainer's own at the start of the step. In the first pass they are the current ones:
 /// the ratio is exactly 1 and no extra forward is needed; later passes reuse those of the first. The sampler's
 /// log-probs come from the same weights, so they only serve to measure policy/sampler_trainer_diff, unless the
-/// objective asks for them.
+/// objective asks for them. Those of an older policy are its rows' old log-probs.
 ///
 /// A critic is trained towards `returns` on the tokens of all rows that count, whatever their advantage. Both gradients
 /// of a pass are taken before either optimiser steps; what reaches the policy through a shared trunk adds to its own.
 ///
 /// An objective that masks tokens sees all of them before every pass, in a forward without gradient; tokens that do not
-/// count are then gone from the loss and from every normaliser.
+/// count are then gone from the loss and from every normaliser, but not from the ratios of whole rows.
 ///
 /// Every pass adds the gradient of the likelihood rows; with such rows there is a step even when no other row learns.
 MetricMap update_policy(const UpdateParts& parts, std::span<const UpdateRow> rows, const UpdateOptions& options,

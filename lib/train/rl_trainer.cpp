@@ -28,6 +28,7 @@ namespace plural {
 struct RlTrainer::LastStep {
   std::vector<const Example*> examples;       // B: each prompt's example, G times
   std::vector<int64_t> num_answers;           // P: K of each prompt
+  std::vector<uint8_t> older_policy;          // P: 1 = carried over from an earlier step
   std::vector<std::vector<TokenId>> prompts;  // P
   RolloutBatch rollout;
   std::vector<std::string> texts;  // B
@@ -106,6 +107,7 @@ void RlTrainer::LastStep::keep(const Tensor& kept) {
   const auto group = static_cast<int64_t>(group_size());
   keep_groups(prompts, kept, 1);
   keep_groups(num_answers, kept, 1);
+  keep_groups(older_policy, kept, 1);
   keep_groups(rollout.prompts, kept, 1);
   keep_groups(rollout.rows, kept, group);
   keep_groups(examples, kept, group);
@@ -166,6 +168,10 @@ RlTrainer::RlTrainer(RlParts parts, RlOptions options) : parts_(parts), options_
       throw InputError("objective.reference_update: there is no reference that could follow the policy");
     moving_reference_ = std::make_shared<MovingReference>(*parts_.reference, parts_.policy, options_.reference_update);
   }
+  if (options_.max_refills > 0 && (parts_.advantage.needs_value() || parts_.advantage.needs_greedy()))
+    throw InputError(
+        fmt::format("advantage '{}' learns from prompts whose rewards are all equal as well: max_refills must be 0",
+                    parts_.advantage.name()));
   parts_.advantage.check_sizes(options_.samples_per_prompt, std::ranges::max(options_.num_answers));
   PLURAL_CHECK(options_.refill_factor >= 1, "refill_factor is at least 1");
   source_ = std::make_shared<PromptSource>(PromptSourceOptions{.examples = static_cast<int64_t>(parts_.examples.size()),
@@ -212,12 +218,13 @@ void RlTrainer::sample(LastStep& s) const {
     parse(s);
     score(s);
     note_pass_rates(s, wanted);
-    const Tensor varied = varied_groups(s.rewards.total, options_.samples_per_prompt);
-    const int64_t missing = options_.prompts_per_step - varied.sum().item<int64_t>();
-    if (missing <= 0 || s.refills == options_.max_refills) return keep_wanted(s);
-    // Nothing is learned from groups whose rewards are all equal: other prompts take their places.
+    if (options_.max_refills == 0) return;
+    const Tensor teaching = teaching_groups(s);
+    const int64_t missing = options_.prompts_per_step - teaching.sum().item<int64_t>();
+    if (missing <= 0 || s.refills == options_.max_refills) return keep_wanted(s, teaching);
+    // Nothing is learned from the others: other prompts take their places.
     ++s.refills;
-    s.keep(varied);
+    s.keep(teaching);
     wanted = static_cast<int64_t>(std::ceil(options_.refill_factor * static_cast<double>(missing)));
   }
 }
@@ -228,6 +235,7 @@ void RlTrainer::take_carried(LastStep& s) const {
   for (const SampledGroup& group : source_->carried(options_.prompts_per_step)) {
     s.prompts.push_back(group.prompt);
     s.num_answers.push_back(group.num_answers);
+    s.older_policy.push_back(1);
     s.rollout.prompts.push_back(group.prompt);
     for (const Completion& row : group.rows) {
       s.examples.push_back(&parts_.examples[group.example]);
@@ -243,6 +251,7 @@ void RlTrainer::draw_prompts(LastStep& s, int64_t prompts) const {
     const Example& example = parts_.examples[draw.example];
     s.prompts.push_back(prompt_ids(example, parts_.format, draw.num_answers, parts_.tokenizer));
     s.num_answers.push_back(draw.num_answers);
+    s.older_policy.push_back(0);
     check_fits_context(example, static_cast<int64_t>(s.prompts.back().size()), 0, parts_.policy);
     s.examples.insert(s.examples.end(), options_.samples_per_prompt, &example);
     ++s.use.drawn;
@@ -341,17 +350,26 @@ void RlTrainer::note_pass_rates(LastStep& s, int64_t fresh) const {
   }
 }
 
-// Of more groups than a step needs, those with different rewards stay, in order; spare ones of these are for later
-// steps.
-void RlTrainer::keep_wanted(LastStep& s) const {
+// [P] bool on the host: the groups that something is learned from.
+Tensor RlTrainer::teaching_groups(LastStep& s) const {
+  if (!parts_.advantage.credits_equal_rewards()) return varied_groups(s.rewards.total, options_.samples_per_prompt);
+  credit(s);
+  const Tensor advantage = s.advantage.token.defined() ? s.sum_by_row(host(s.advantage.token).abs().to(at::kFloat))
+                                                       : host(s.advantage.row).abs();
+  s.advantage = {};
+  return advantage.view({-1, options_.samples_per_prompt}).gt(0).any(1);
+}
+
+// Of more groups than a step needs, those that something is learned from stay, in order; spare ones of these are for
+// later steps.
+void RlTrainer::keep_wanted(LastStep& s, const Tensor& teaching) const {
   const int64_t groups = s.groups(), wanted = options_.prompts_per_step;
   if (groups == wanted) return;
-  const Tensor varied = varied_groups(s.rewards.total, options_.samples_per_prompt);
-  const Tensor rank = at::where(varied, varied.cumsum(0), varied.sum() + varied.logical_not().cumsum(0));
+  const Tensor rank = at::where(teaching, teaching.cumsum(0), teaching.sum() + teaching.logical_not().cumsum(0));
   const Tensor stays = rank <= wanted;
   const auto group = static_cast<size_t>(options_.samples_per_prompt);
   for (int64_t p = 0; p < groups && options_.carry_over.max_groups > 0; ++p) {
-    if (stays[p].item<bool>() || !varied[p].item<bool>()) continue;
+    if (stays[p].item<bool>() || !teaching[p].item<bool>()) continue;
     const size_t place = static_cast<size_t>(p), first = place * group;
     SampledGroup spare{s.examples[first] - parts_.examples.data(), s.num_answers[place], step_, s.prompts[place], {}};
     for (size_t b = first; b < first + group; ++b) spare.rows.push_back(s.rollout.rows[b]);
@@ -448,6 +466,8 @@ MetricMap RlTrainer::update(LastStep& s) const {
   const Tensor value = parts_.critic ? host(s.value) : Tensor();
   const Tensor returns = parts_.critic ? host(s.advantage.returns) : Tensor();
   const bool drop_truncated = parts_.objective.needs().drop_truncated;
+  // Who weighs completions of an older policy: the advantage, the objective's importance, or else the ratio.
+  const bool by_ratio = !parts_.advantage.corrects_off_policy() && !parts_.objective.needs().sampler;
   std::vector<UpdateRow> rows;
   size_t begin = 0;
   for (size_t b = 0; b < s.rollout.rows.size(); ++b) {
@@ -461,6 +481,7 @@ MetricMap RlTrainer::update(LastStep& s) const {
       next.value = values(value).subspan(begin, row.ids.size());
       next.returns = values(returns).subspan(begin, row.ids.size());
     }
+    next.older_policy = by_ratio && s.older_policy[b / s.group_size()] != 0;
     next.counts = !(drop_truncated && row.finish == FinishReason::kLength);
     begin += row.ids.size();
     rows.push_back(next);

@@ -115,6 +115,7 @@ MetricMap SftTrainer::update(const std::vector<Row>& rows) const {
   for (const Span& run : cut_rows(ids, options_.max_batch_tokens)) {
     const MicroBatch micro = pack_micro_batch(ids, run, parts_.policy.device());
     const Tensor part = parts_.policy.evaluate(micro.batch, {}).log_prob.sum() * (-1.0 / targets);
+    parts_.optimizer.set_gradients_aside();
     part.backward();
     const Tensor value = part.detach().to(at::kDouble);
     loss = loss.defined() ? loss + value : value;

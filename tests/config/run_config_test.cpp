@@ -109,6 +109,20 @@ TEST_CASE("pieces of an objective that do not go together are refused in their p
     CHECK_THAT(error_of(kl + "advantage: " + advantage),
                Contains("'objective.kl_in'") && Contains("does not look at the total"));
   CHECK_NOTHROW(read(kl + "advantage: {name: mode_coverage, reward_weight: 1}"));
+  for (const std::string advantage : {"maxrl", "darling"})
+    CHECK_THAT(error_of(kl + "advantage: " + advantage), Contains("'objective.kl_in'") && Contains("at least 0"));
+}
+
+TEST_CASE("refills are refused where equal rewards teach something, carried groups where nothing weighs them") {
+  for (const std::string advantage : {"remax", "reinforce_pp", "{name: reinforce_pp, baseline: none}"})
+    CHECK_THAT(error_of(kMinimal + "max_refills: 2\nadvantage: " + advantage),
+               Contains("'max_refills'") && Contains("all equal as well"));
+  CHECK_NOTHROW(read(kMinimal + "max_refills: 2\nadvantage: {name: reinforce_pp, baseline: group}"));
+  CHECK_NOTHROW(read(kMinimal + "max_refills: 2\nadvantage: mode_coverage"));
+  const std::string carried = kMinimal + "max_refills: 2\nrefill_factor: 2\ncarry_over: {max_groups: 4}\n";
+  CHECK_THAT(error_of(carried + "objective: {surrogate: reinforce}"),
+             Contains("'carry_over.max_groups'") && Contains("has no ratio"));
+  CHECK_NOTHROW(read(carried + "objective: {surrogate: reinforce, importance: token}"));
 }
 
 TEST_CASE("a critic and an advantage without use for it, and the reverse, are refused") {

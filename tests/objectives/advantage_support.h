@@ -98,9 +98,24 @@ inline Tensor weighted_coverage(const AnswerBatch& answers, const std::vector<do
   return doubles(values);
 }
 
+/// What each slot is, written out: 1 = it hits a gold answer; `repeats_wrong`: and no kept slot before it does. [B, K]
+inline Tensor kept_outcome(const AnswerBatch& answers, const Tensor& keep, bool repeats_wrong) {
+  const Tensor match = answers.match.to(at::kCPU).contiguous(), kept = keep.to(at::kCPU).contiguous();
+  const auto gold = match.accessor<int64_t, 2>();
+  const auto counts = kept.accessor<bool, 2>();
+  std::vector<double> outcome;
+  for (int64_t b = 0; b < answers.rows; ++b)
+    for (int64_t k = 0; k < answers.slots; ++k) {
+      bool repeated = false;
+      for (int64_t l = 0; l < k; ++l) repeated = repeated || (counts[b][l] && gold[b][l] == gold[b][k]);
+      outcome.push_back(gold[b][k] >= 0 && !(repeats_wrong && repeated) ? 1.0 : 0.0);
+    }
+  return doubles(outcome).view({answers.rows, answers.slots});
+}
+
 /// 1 - mean over the kept slots of (q - z)^2 out of K.
-inline Tensor kept_brier(const AnswerBatch& answers, const Tensor& keep) {
-  const Tensor error = (answers.confidence - answers.match.ge(0).to(at::kDouble)).square() * keep;
+inline Tensor kept_brier(const AnswerBatch& answers, const Tensor& keep, bool repeats_wrong = false) {
+  const Tensor error = (answers.confidence - kept_outcome(answers, keep, repeats_wrong)).square() * keep;
   return 1 - error.sum(1) / answers.k;
 }
 

@@ -302,6 +302,30 @@ TEST_CASE("max@k off-policy weighs every subset by 1 + the sum of its rows' exce
   CHECK_THROWS_AS(rows_of("max_at_k", "{k: 1, off_policy: true}", paid({0, 1}, 2)), CheckError);
 }
 
+TEST_CASE("a subset of all samples leaves every advantage at 0: a run refuses it") {
+  const auto check = [](const std::string& name, const std::string& options, int64_t group) {
+    builtin_advantages().make(name, parse_yaml(options, "a.yaml"))->check_sizes(group, 3);
+  };
+  for (const auto& [name, options] : std::vector<std::pair<std::string, std::string>>{
+           {"pass_at_k", "{k: 4}"}, {"max_at_k", "{k: 4}"}, {"poly_epo", "{subset: 4}"}}) {
+    INFO(name);
+    CHECK_THROWS_WITH(check(name, options, 4), Catch::Contains("all advantages are 0"));
+    CHECK_THROWS_WITH(check(name, options, 3), Catch::Contains("there are only 3 samples"));
+    CHECK_NOTHROW(check(name, options, 5));
+    AdvantageInput input = paid({0, 1, .5, 0}, 4);
+    input.correct = booleans({0, 1, 1, 0}), input.mode = integers({0, 1, 2, 0});
+    for (double a : rows_of(name, options, input)) CHECK(std::abs(a) < 1e-9);
+  }
+  CHECK_NOTHROW(check("max_at_k", "{k: 4, z_score: false}", 4));
+  CHECK_NOTHROW(check("pkpo", "{k: 4, baseline: loo_1}", 4));
+}
+
+TEST_CASE("DARLING refuses rewards below 0, which it would spare where they are repeated") {
+  AdvantageInput input = paid({-1, -1, -1, -1}, 4);
+  input.mode = integers({0, 0, 0, 1});
+  CHECK_THROWS_WITH(rows_of("darling", "{}", input), Catch::Contains("rewards of at least 0"));
+}
+
 TEST_CASE("Poly-EPO: the specification's values, and brute force over all sets") {
   AdvantageInput input = paid({1, 1, 0, 1, 0, 0, 0, 1}, 8);
   input.mode = integers({0, 0, 1, 2, 1, 3, 0, 0});
@@ -428,6 +452,32 @@ TEST_CASE("VPO: the best answer under random preferences") {
   // Both are worth 11/18, so the z-score is that of the quadrature's error alone.
   const auto got = rows_of("vpo", "{draws: 4096, std_floor: 1}", unit);
   CHECK(std::abs(got[0]) < 1e-3);
+}
+
+TEST_CASE("VPO: what is missing to K answers has no merit; differences below 1e-6 count as none") {
+  // One prompt, K = 2. A full set of merits (-1, -1) and (-1, -1) is worth -1, and so would be one of them alone: the
+  // missing one, of merit (0, 0), is better. The third set says the same answer twice, which is one answer.
+  AnswerBatch answers = make_sets({{0, 1}, {0, -1}, {0, 0}});
+  answers.key = at::tensor(std::vector<int64_t>{0, 1, 0, -1, 0, 0}).view({3, 2}).to(answers.key.device());
+  AdvantageInput input;
+  input.vector = doubles({-1, -1, -1, -1, -1, -1, 0, 0, -1, -1, -1, -1}).view({3, 2, 2});
+  input.total = input.vector.sum({1, 2});
+  input.samples_per_prompt = 3;
+  input.answers = &answers;
+  const double std = std::sqrt(2.0) / 3;
+  check_close(rows_of("vpo", "{}", input), {-2.0 / 3 / (std + 1e-6), 1.0 / 3 / (std + 1e-6), 1.0 / 3 / (std + 1e-6)},
+              1e-9);
+
+  AnswerBatch one = make_sets({{0}, {0}});
+  AdvantageInput small;
+  small.vector = doubles({0, 0, 3e-6, 3e-6}).view({2, 1, 2});  // std 1.5e-6
+  small.total = small.vector.sum({1, 2});
+  small.samples_per_prompt = 2;
+  small.answers = &one;
+  CHECK(rows_of("vpo", "{}", small)[1] == Approx(1.5 / 2.5));
+  small.vector = small.vector / 2;  // std .75e-6
+  small.total = small.total / 2;
+  CHECK(rows_of("vpo", "{}", small) == std::vector<double>{0, 0});
 }
 
 TEST_CASE("modes: equal sets of answers, whatever their order") {

@@ -200,6 +200,55 @@ TEST_CASE("losses and gradients are TRL's own") {
   }
 }
 
+TEST_CASE("tokens that do not count stay in what is taken over a whole row, and are gone from everything else") {
+  // One row of four tokens, log ratios .4, 0, 0, 0 and log weights .2, .2, 0, 0 of the sampler; a second row all
+  // masked.
+  const auto input_of = [](const std::vector<int64_t>& counted) {
+    ObjectiveInput input = rows({4, 1}, {1, -1}, {-.6, -1, -1, -1, -2}, 8);
+    input.old_log_prob = column({-1, -1, -1, -1, -1});
+    input.sampler_log_prob = column({-1.2, -1.2, -1, -1, -9});
+    input.entropy = column({.5, 1, 2, 4, 8}).requires_grad_(true);
+    input.counted = at::tensor(counted, at::kLong).to(at::kBool).to(test_device());
+    double tokens = 0;
+    for (int64_t c : counted) tokens += static_cast<double>(c);
+    input.counts.rows = 1, input.counts.tokens = input.counts.rank_tokens = tokens;
+    return input;
+  };
+  const auto loss_of = [&](const ObjectiveOptions& options, const std::vector<int64_t>& counted) {
+    return scalar(make_policy_gradient(options)->loss(input_of(counted)).loss);
+  };
+  const std::vector<int64_t> first = {1, 0, 0, 0, 0}, two = {0, 1, 1, 0, 0};
+  // GSPO: s = e^.1 for each token that counts, however many do.
+  CHECK(loss_of({.ratio = "sequence"}, first) == Approx(-std::exp(.1)));
+  CHECK(loss_of({.ratio = "sequence"}, two) == Approx(-std::exp(.1)));
+  CHECK(loss_of({.ratio = "sequence_token"}, two) == Approx(-std::exp(.1)));
+  CHECK(loss_of({.surrogate = "gmpo", .clip_high = .4}, two) == Approx(-std::exp(.1)));
+  CHECK(loss_of({.ratio = "token", .clip_high = 1}, first) == Approx(-std::exp(.4)));
+  // VESPO: W = e^.4 whichever tokens count; phi ln pi with phi = exp(3 + 2 x .4 - 3 e^.4).
+  CHECK(loss_of({.surrogate = "vespo"}, first) == Approx(.6 * std::exp(3.8 - 3 * std::exp(.4))));
+  // A weight of the whole row: e^.4.
+  CHECK(loss_of({.ratio = "sequence", .importance = "sequence"}, two) == Approx(-std::exp(.5)));
+  CHECK(loss_of({.clip_high = 1, .importance = "token"}, first) == Approx(-std::exp(.6)));
+  // Normalisers are of the tokens that count: a row mean over two, Dr.GRPO's constant, a mean over the step.
+  CHECK(loss_of({.ratio = "sequence", .aggregation = "grpo"}, two) == Approx(-std::exp(.1)));
+  CHECK(loss_of({.ratio = "sequence", .aggregation = "dr_grpo"}, two) == Approx(-std::exp(.1) / 4));
+  CHECK(loss_of({.ratio = "sequence", .aggregation = "luspo"}, two) == Approx(-2 * std::exp(.1)));
+  CHECK(loss_of({.surrogate = "reinforce", .entropy_weight = .1}, two) == Approx(1 - .1 * (1 + 2) / 2));
+  // Gradients: with one ratio a row all of its tokens have some, with a ratio each only those that count.
+  for (const std::string ratio : {"sequence", "token"}) {
+    ObjectiveInput input = input_of(two);
+    const LossTerms terms = make_policy_gradient({.ratio = ratio})->loss(input);
+    terms.loss.backward();
+    const std::vector<double> expected = ratio == "token"
+                                             ? std::vector<double>{0, -.5, -.5, 0, 0}
+                                             : std::vector<double>{-std::exp(.1) / 4, -std::exp(.1) / 4,
+                                                                   -std::exp(.1) / 4, -std::exp(.1) / 4, 0};
+    const std::vector<double> got = host(input.log_prob.grad());
+    for (size_t i = 0; i < got.size(); ++i) CHECK(got[i] == Approx(expected[i]).margin(1e-12));
+    CHECK(scalar(terms.sums.at("ratio")) == Approx(ratio == "token" ? 2 : 2 * std::exp(.1)));
+  }
+}
+
 TEST_CASE("gradients equal finite differences for every ratio, surrogate and aggregation that go together") {
   const std::vector<double> log_prob = {-.4, -1.7, -.9, -2.2, -.3, -1.1}, old = {-.5, -1.5, -1.1, -2.2, -.35, -1.4},
                             ref = {-.7, -1.2, -1, -2, -.6, -1.3};

@@ -82,6 +82,37 @@ TEST_CASE("float32 masters keep updates that bfloat16 would lose") {
   CHECK(w.item<float>() == Approx(.99).margin(.003));
 }
 
+TEST_CASE("gradients of several backward passes are summed in float32") {
+  // 1 and a hundred times 1/512: in bfloat16 each addition is lost.
+  const auto moved = [](at::ScalarType dtype, bool aside) {
+    const Tensor w = parameter({1.0}, {1}, dtype);
+    OptimizerOptions options;
+    options.max_grad_norm = 0;
+    AdamW optimizer({{"w", w}}, options);
+    for (int pass = 0; pass <= 100; ++pass) {
+      const Tensor part = at::full({1}, pass == 0 ? 1.0 : 1.0 / 512, w.options().requires_grad(false));
+      if (aside) optimizer.set_gradients_aside();
+      w.mutable_grad() = w.grad().defined() ? w.grad() + part : part;
+    }
+    return optimizer.step(1e-3).grad_norm;
+  };
+  const double exact = 1 + 100.0 / 512;
+  CHECK(moved(at::kFloat, true) == Approx(exact).epsilon(1e-6));
+  CHECK(moved(at::kBFloat16, true) == Approx(exact).epsilon(1e-6));
+  CHECK(moved(at::kBFloat16, false) == Approx(1.0));
+  // The sums are gone with the step: a second one has its own gradient alone.
+  const Tensor w = parameter({1.0, 2.0}, {1, 2}, at::kBFloat16), twin = parameter({1.0, 2.0}, {1, 2}, at::kBFloat16);
+  AdamW optimizer({{"w", w}}, {}), other({{"w", twin}}, {});
+  for (int step = 0; step < 3; ++step) {
+    give(w, std::vector<double>{.5, -1});
+    optimizer.set_gradients_aside();
+    give(w, std::vector<double>{.25, .5});
+    give(twin, std::vector<double>{.75, -.5});
+    CHECK(optimizer.step(.1).grad_norm == other.step(.1).grad_norm);
+    CHECK(same(w, twin));
+  }
+}
+
 TEST_CASE("steps with a gradient that is not finite change nothing and say so") {
   for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16})
     for (const double bad : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {

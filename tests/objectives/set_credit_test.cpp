@@ -15,22 +15,37 @@ namespace {
 
 using Sets = std::vector<std::vector<int64_t>>;
 
-// An input that is paid weighted coverage, and Brier scores where the sets have confidences.
+// How confidences are paid.
+enum class Scored {
+  kBrier,
+  kBrierRepeatsWrong,  // a second hit of the same gold answer is wrong
+  kReading,            // a reward of answers that reads confidences: the mean of z q
+};
+
+Tensor score_of(Scored scored, const AnswerBatch& answers, const Tensor& keep) {
+  if (scored == Scored::kReading)
+    return (kept_outcome(answers, keep, false) * answers.confidence * keep).sum(1) / answers.k;
+  return kept_brier(answers, keep, scored == Scored::kBrierRepeatsWrong);
+}
+
+// An input that is paid weighted coverage, and scores where the sets have confidences.
 struct Paid {
   AnswerBatch answers;
   std::vector<double> weight;
   double brier = 0;
   AdvantageInput input;
 
-  Paid(AnswerBatch sets, std::vector<double> weights, int64_t group, double brier_weight = 0)
+  Paid(AnswerBatch sets, std::vector<double> weights, int64_t group, double brier_weight = 0,
+       Scored scored = Scored::kBrier)
       : answers(std::move(sets)), weight(std::move(weights)), brier(brier_weight) {
     input.answers = &answers;
     input.samples_per_prompt = group;
-    input.score_subset = [this](const Tensor& keep) {
+    input.score_subset = [this, scored](const Tensor& keep) {
       const Tensor coverage = weighted_coverage(answers, weight, keep);
-      return brier > 0 ? coverage + brier * kept_brier(answers, keep) : coverage;
+      return brier > 0 ? coverage + brier * score_of(scored, answers, keep) : coverage;
     };
-    if (brier > 0) input.score_confidences = [this](const Tensor& keep) { return brier * kept_brier(answers, keep); };
+    const auto score = [this, scored](const Tensor& keep) { return brier * score_of(scored, answers, keep); };
+    if (brier > 0) (scored == Scored::kReading ? input.score_reading : input.score_confidences) = score;
     input.total = input.score_subset(at::ones_like(answers.present));
   }
   std::vector<double> tokens(const std::string& options) const {
@@ -105,6 +120,7 @@ struct Experiment {
   std::vector<int64_t> decision_of_token;
   std::vector<size_t> answers, confidences;  // decisions
   double brier = 0;
+  Scored scored = Scored::kBrier;
 
   static constexpr double kStated[2] = {.2, .9};
   const std::vector<int64_t> gold = {0, 1, -1};  // of the three answers
@@ -123,7 +139,7 @@ struct Experiment {
     for (const auto& first : policy.rows())
       for (const auto& second : policy.rows()) add(first), add(second);
     return Paid(make_sets(match, layout, confidences.empty() ? std::vector<std::vector<double>>{} : stated), weight, 2,
-                brier);
+                brier, scored);
   }
   // E over pairs of sum over rows and tokens of A grad log pi / 2, by decision.
   std::vector<Tensor> estimated(const std::string& options) const {
@@ -157,7 +173,7 @@ struct Experiment {
     for (size_t k = 0; k < keep.size(); ++k) kept.select(1, static_cast<int64_t>(k)).fill_(keep[k]);
     Tensor total = at::zeros({paid.answers.rows}, at::kDouble).to(test_device());
     if (coverage) total = total + weighted_coverage(paid.answers, weight, kept);
-    if (confidence && brier > 0) total = total + brier * kept_brier(paid.answers, kept);
+    if (confidence && brier > 0) total = total + brier * score_of(scored, paid.answers, kept);
     return total.to(at::kCPU).view({n, n, 2}).select(1, 0).select(1, 0);
   }
 };
@@ -273,6 +289,33 @@ TEST_CASE("credit for confidences is unbiased where a confidence moves no later 
       INFO(options << " layout " << static_cast<int>(layout));
       CHECK(distance(e.estimated(options), exact) < 1e-9);
     }
+  }
+}
+
+TEST_CASE("credit for confidences is unbiased where the repetition of a hit is wrong") {
+  for (const Layout layout : {Layout::kPairs, Layout::kAnswersThenConfidences}) {
+    Experiment e = with_confidences(layout);
+    e.scored = Scored::kBrierRepeatsWrong;
+    const auto exact = e.exact(e.value({true, true}));
+    for (const std::string options : {"{}", "{confidence: to_go}", "{confidence: set}"}) {
+      INFO(options << " layout " << static_cast<int>(layout));
+      CHECK(distance(e.estimated(options), exact) < 1e-9);
+    }
+  }
+  // Both completions repeat the first answer. The reward wants the second confidence low, and so does its credit.
+  const Paid paid(make_sets({{0, 0}, {0, 0}}, Layout::kPairs, {{.9, .9}, {.9, .1}}), {1, 1, 1, 1}, 2, 1.0,
+                  Scored::kBrierRepeatsWrong);
+  const auto got = paid.tokens("{}");  // think, a1, q1, a2, q2, end
+  CHECK(got[4] == Approx(-(.81 - .01) / 2));
+  CHECK(got[10] == Approx((.81 - .01) / 2));
+}
+
+TEST_CASE("a reward that reads confidences knows an answer only with its confidence") {
+  for (const Layout layout : {Layout::kPairs, Layout::kAnswersThenConfidences}) {
+    Experiment e = with_confidences(layout);
+    e.scored = Scored::kReading;
+    INFO("layout " << static_cast<int>(layout));
+    CHECK(distance(e.estimated("{}"), e.exact(e.value({true, true}))) < 1e-9);
   }
 }
 

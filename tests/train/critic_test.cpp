@@ -256,6 +256,7 @@ TEST_CASE("while the critic warms up, the policy stays as it is") {
     options.warmup_steps = 2;
     PpoRun run(world, 1, options, small_options());
     const NamedTensors before = copy_of(run.policy->named_parameters());
+    const NamedTensors critic_start = copy_of(run.critic->named_parameters());
     for (int step = 0; step < 2; ++step) {
       const NamedTensors critic_before = copy_of(run.critic->named_parameters());
       const MetricMap metrics = run.trainer.step().metrics;
@@ -264,6 +265,11 @@ TEST_CASE("while the critic warms up, the policy stays as it is") {
       CHECK(metrics.at("value/loss") > 0);
       CHECK(largest_difference(critic_before, run.critic->named_parameters()) > 0);
     }
+    // A trunk of the critic's own learns with its head.
+    const NamedTensors critic_end = run.critic->named_parameters();
+    for (size_t i = 0; i < critic_end.size(); ++i)
+      if (critic_end[i].first.ends_with("up_proj.weight"))
+        CHECK_FALSE(at::equal(critic_end[i].second, critic_start[i].second));
     check_equal(before, run.policy->named_parameters());
     CHECK(run.optimizer.steps() == 0);
     CHECK(run.critic->optimizer().steps() == 4);  // two passes each

@@ -61,6 +61,16 @@ TEST_CASE("an exemplar is a completion with right answers; its wrong ones and it
   CHECK(any[3].scored == std::vector<uint8_t>{1, 0, 0, 1, 0, 1});
   CHECK(any[4].mode.empty());
 
+  // A prompt with one gold answer: all that can be hit is hit, though two were asked for.
+  AnswerBatch scarce = make_sets({{0, -1}, {0, 0}, {-1, -1}}, Layout::kPairs, {{.5, .5}, {.5, .5}, {.5, .5}}, 1);
+  const std::vector<Exemplar> one = find_exemplars(rows_of(scarce), scarce, "all");
+  CHECK(one[0].mode == std::vector<int64_t>{0});
+  CHECK(one[0].scored == std::vector<uint8_t>{1, 1, 0, 0, 0, 1});
+  CHECK(one[1].mode == std::vector<int64_t>{0});
+  CHECK(one[2].mode.empty());
+  scarce.gold_count.zero_();  // nothing can be right
+  CHECK(find_exemplars(rows_of(scarce), scarce, "all")[2].mode.empty());
+
   // Broken format, or cut off: not worth imitating.
   answers.format_ok[0].fill_(false);
   std::vector<Completion> cut = rows;

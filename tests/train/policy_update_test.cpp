@@ -114,6 +114,63 @@ TEST_CASE("an update of several passes equals its formula written out") {
   }
 }
 
+TEST_CASE("rows of an older policy are compared with what that policy said") {
+  TempDir dir;
+  write_tiny_model_files(dir.path());
+  Settings settings;
+  settings.update.passes = 2;
+  settings.objective.clip_low = 0.02, settings.objective.clip_high = 0.03;
+  const auto policy = tiny_policy(dir.path(), 3, at::kCPU, at::kDouble);
+  const auto twin = tiny_policy(dir.path(), 3, at::kCPU, at::kDouble);
+  const auto objective = make_policy_gradient(settings.objective);
+  OptimizerOptions optimizer_options;
+  optimizer_options.max_grad_norm = 0;
+  AdamW optimizer(policy->named_parameters(), optimizer_options);
+  AdamW twin_optimizer(twin->named_parameters(), optimizer_options);
+
+  // Rows 0 and 3 are of a policy that thought a little otherwise: some of their ratios are clipped from the start.
+  const std::vector<bool> older = {true, false, false, true, false, false};
+  std::vector<std::vector<float>> sampler(kRows.size());
+  std::vector<Tensor> old(kRows.size());
+  std::vector<UpdateRow> rows;
+  for (size_t r = 0; r < kRows.size(); ++r) {
+    const auto count = kRows[r].completion.size();
+    sampler[r].assign(count, -1.0F);
+    if (older[r]) {
+      const Tensor now = log_probs(*twin, kRows[r], settings.update.temperature).detach();
+      for (size_t t = 0; t < count; ++t)
+        sampler[r][t] = static_cast<float>(now[static_cast<int64_t>(t)].item<double>() + .02 * (1.5 - double(t)));
+      old[r] = at::tensor(sampler[r], at::kFloat).to(at::kDouble);
+    }
+    UpdateRow row{{kRows[r].prompt, kRows[r].completion}, sampler[r], kRows[r].advantage};
+    row.older_policy = older[r];
+    rows.push_back(row);
+  }
+  const MetricMap metrics = update_policy({*policy, nullptr, *objective, optimizer}, rows, settings.update);
+
+  double loss = 0;
+  for (int64_t pass = 0; pass < settings.update.passes; ++pass) {
+    const Tensor value = written_out_loss(*twin, *twin, settings, old);
+    value.backward();
+    loss += value.item<double>() / static_cast<double>(settings.update.passes);
+    twin_optimizer.step(settings.update.learning_rate);
+  }
+  CHECK(metrics.at("loss") == Approx(loss).epsilon(1e-9));
+  const auto got = policy->named_parameters(), expected = twin->named_parameters();
+  for (size_t i = 0; i < got.size(); ++i) {
+    INFO(got[i].first);
+    CHECK((got[i].second - expected[i].second).abs().max().item<double>() < 1e-9);
+  }
+  // Sampler and trainer are compared on rows of this policy alone: there the sampler said -1 to everything.
+  double diff = 0, count = 0;
+  const auto fresh = tiny_policy(dir.path(), 3, at::kCPU, at::kDouble);
+  for (const size_t r : {1u, 5u}) {
+    diff += (log_probs(*fresh, kRows[r], settings.update.temperature) + 1).abs().sum().item<double>();
+    count += static_cast<double>(kRows[r].completion.size());
+  }
+  CHECK(metrics.at("policy/sampler_trainer_diff") == Approx(diff / count));
+}
+
 TEST_CASE("likelihood rows add weight x -ln p of their tokens to every pass") {
   TempDir dir;
   write_tiny_model_files(dir.path());

@@ -157,6 +157,19 @@ class Seeing final : public AdvantageEstimator {
   std::unique_ptr<AdvantageEstimator> grpo_ = builtin_advantages().make("grpo");
 };
 
+// Learns from prompt "ex-x" alone, whatever the rewards.
+class OnlyX final : public AdvantageEstimator {
+ public:
+  std::string name() const override { return "only_x"; }
+  bool credits_equal_rewards() const override { return true; }
+  AdvantageOutput estimate(const AdvantageInput& input) const override {
+    Tensor row = at::zeros_like(input.total);
+    for (int64_t b = 0; b < row.size(0); ++b)
+      if (input.answers->gold_count[b].item<int64_t>() == 3) row[b] = b % 2 == 0 ? 1 : -1;
+    return {row};
+  }
+};
+
 // An answer is the gold answer that the place of its last letter in the alphabet says.
 class LastLetter final : public Matcher {
  public:
@@ -504,6 +517,20 @@ TEST_CASE("prompts whose rewards are all equal are replaced, up to a bound") {
     CHECK((row.example->id == "ex-x" || row.example->id == "ex-yy"));
     CHECK(row.advantage == Approx(row.total - 1.5));
   });
+}
+
+TEST_CASE("an estimator that credits equal rewards says itself which prompts teach something") {
+  World world;
+  world.rewards = {};
+  world.rewards.add(std::make_unique<Constant>());
+  world.advantage = std::make_unique<OnlyX>();
+  for (Example& example : world.examples)
+    if (example.id != "ex-x") example.gold.push_back({"another", {}, 1});
+  RlOptions options = small_options();
+  options.max_refills = 20;
+  Run run(world, 1, options);
+  CHECK(run.trainer.step().metrics.at("rollout/prompts_drawn") > 2);
+  run.trainer.visit_rows([&](const RowRecord& row) { CHECK(row.example->id == "ex-x"); });
 }
 
 namespace {

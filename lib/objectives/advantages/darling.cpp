@@ -3,8 +3,10 @@
 // same, r_i x max(floor, (n - size_i) / (n - 1)); the advantage is that less the group mean, without std.
 #include <ATen/ATen.h>
 
+#include "lib/core/format.h"
 #include "lib/objectives/advantages/estimators.h"
 #include "lib/objectives/advantages/groups.h"
+#include "plural/error.h"
 
 namespace plural {
 
@@ -23,9 +25,15 @@ class Darling final : public AdvantageEstimator {
  public:
   explicit Darling(DarlingOptions options) : options_(options) {}
   std::string name() const override { return "darling"; }
+  bool credits_equal_rewards() const override { return true; }
 
   AdvantageOutput estimate(const AdvantageInput& input) const override {
     const Groups groups = split_groups(input);
+    if (groups.reward.lt(0).any().item<bool>())
+      throw InputError(
+          fmt::format("advantage 'darling' multiplies rewards by a factor below 1 for rows that others repeat, which "
+                      "would favour repetitions of what is paid less than 0, got {}; use rewards of at least 0",
+                      groups.reward.min().item<double>()));
     const double n = static_cast<double>(groups.size());
     if (groups.size() < 2) return join_groups(groups, groups.centred);
     const Tensor size = same_mode(input).sum(2).to(at::kDouble);

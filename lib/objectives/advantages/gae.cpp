@@ -51,6 +51,7 @@ class Gae final : public AdvantageEstimator {
  public:
   explicit Gae(GaeEstimatorOptions options) : options_(options) {}
   std::string name() const override { return "gae"; }
+  bool credits_equal_rewards() const override { return true; }
   bool per_token() const override { return true; }
   bool needs_value() const override { return true; }
 

@@ -27,6 +27,7 @@ class Gdpo final : public AdvantageEstimator {
  public:
   explicit Gdpo(GdpoOptions options) : options_(options) {}
   std::string name() const override { return "gdpo"; }
+  bool credits_equal_rewards() const override { return true; }
 
   AdvantageOutput estimate(const AdvantageInput& input) const override {
     check_shapes({{"total", input.total, "B"},

@@ -83,7 +83,12 @@ double choose(int64_t n, int64_t k) {
   return result;
 }
 
-void check_subset_size(const char* name, int64_t k, int64_t samples_per_prompt) {
+void check_subset_size(const char* name, int64_t k, int64_t samples_per_prompt, const char* otherwise) {
+  if (otherwise != nullptr && k == samples_per_prompt)
+    throw InputError(
+        fmt::format("{} = {} is all samples of a prompt: there is one such subset, every row is in it, and all "
+                    "advantages are 0; expected less than samples_per_prompt{}",
+                    name, k, otherwise));
   if (k <= samples_per_prompt) return;
   throw InputError(
       fmt::format("{} = {}, but there are only {} samples of a prompt to choose from; expected at most "

@@ -48,7 +48,8 @@ Tensor row_lengths(const AdvantageInput& input);
 /// C(n, k) as a double, 0 for k < 0 or k > n; exact up to 2^53.
 double choose(int64_t n, int64_t k);
 
-/// Throws InputError when k > G. `name`: of the option, with the estimator before it.
-void check_subset_size(const char* name, int64_t k, int64_t samples_per_prompt);
+/// Throws InputError when k > G. `name`: of the option, with the estimator before it. `otherwise`: not null = k = G is
+/// refused, too, because then all advantages are 0; what else might be done about it.
+void check_subset_size(const char* name, int64_t k, int64_t samples_per_prompt, const char* otherwise = nullptr);
 
 }  // namespace plural

@@ -56,12 +56,13 @@ class MaxAtK final : public AdvantageEstimator {
   std::string name() const override { return "max_at_k"; }
   bool corrects_off_policy() const override { return options_.off_policy; }
   void check_sizes(int64_t samples_per_prompt, int64_t) const override {
-    check_subset_size("advantage 'max_at_k': k", options_.k, samples_per_prompt);
+    check_subset_size("advantage 'max_at_k': k", options_.k, samples_per_prompt,
+                      options_.z_score ? ", or z_score: false" : nullptr);
   }
 
   AdvantageOutput estimate(const AdvantageInput& input) const override {
     const Groups groups = split_groups(input);
-    check_sizes(groups.size(), 1);
+    check_subset_size("advantage 'max_at_k': k", options_.k, groups.size());
     const Tensor excess = options_.off_policy ? excess_ratio(input).view(groups.reward.sizes()) : Tensor();
     const Tensor credit = in_sorted_order(groups.reward, [&](const Tensor& g, const Tensor& order) {
       return excess.defined() ? off_policy_subset_max(g, excess.gather(1, order), options_.k)

@@ -29,6 +29,7 @@ class ModeCoverage final : public AdvantageEstimator {
  public:
   explicit ModeCoverage(ModeCoverageOptions options) : options_(std::move(options)) {}
   std::string name() const override { return "mode_coverage"; }
+  bool credits_equal_rewards() const override { return true; }
 
   AdvantageOutput estimate(const AdvantageInput& input) const override {
     PLURAL_CHECK(input.answers != nullptr, "mode_coverage needs the answers");

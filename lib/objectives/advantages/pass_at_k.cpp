@@ -29,12 +29,12 @@ class PassAtK final : public AdvantageEstimator {
   explicit PassAtK(PassAtKOptions options) : options_(options) {}
   std::string name() const override { return "pass_at_k"; }
   void check_sizes(int64_t samples_per_prompt, int64_t) const override {
-    check_subset_size("advantage 'pass_at_k': k", options_.k, samples_per_prompt);
+    check_subset_size("advantage 'pass_at_k': k", options_.k, samples_per_prompt, "");
   }
 
   AdvantageOutput estimate(const AdvantageInput& input) const override {
     const Groups groups = split_groups(input);
-    check_sizes(groups.size(), 1);
+    check_subset_size("advantage 'pass_at_k': k", options_.k, groups.size());
     const Tensor correct = correct_rows(input);
     // A+ and A- depend on the number of correct rows alone: one table for all groups.
     std::vector<double> plus, minus;

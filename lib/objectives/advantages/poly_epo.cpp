@@ -27,13 +27,14 @@ class PolyEpo final : public AdvantageEstimator {
  public:
   explicit PolyEpo(PolyEpoOptions options) : options_(options) {}
   std::string name() const override { return "poly_epo"; }
+  bool credits_equal_rewards() const override { return true; }
   void check_sizes(int64_t samples_per_prompt, int64_t) const override {
-    check_subset_size("advantage 'poly_epo': subset", options_.subset, samples_per_prompt);
+    check_subset_size("advantage 'poly_epo': subset", options_.subset, samples_per_prompt, "");
   }
 
   AdvantageOutput estimate(const AdvantageInput& input) const override {
     const Groups groups = split_groups(input);
-    check_sizes(groups.size(), 1);
+    check_subset_size("advantage 'poly_epo': subset", options_.subset, groups.size());
     const int64_t n = groups.size(), m = options_.subset;
     const Tensor same = same_mode(input);  // [P, n, n]
     const Tensor size = same.sum(2);       // [P, n]

@@ -28,6 +28,7 @@ class ReinforcePp final : public AdvantageEstimator {
  public:
   explicit ReinforcePp(ReinforcePpOptions options) : options_(std::move(options)) {}
   std::string name() const override { return "reinforce_pp"; }
+  bool credits_equal_rewards() const override { return options_.baseline == "none"; }
   bool per_token() const override { return options_.gamma < 1; }
 
   AdvantageOutput estimate(const AdvantageInput& input) const override {

@@ -13,6 +13,7 @@ namespace {
 class ReMax final : public AdvantageEstimator {
  public:
   std::string name() const override { return "remax"; }
+  bool credits_equal_rewards() const override { return true; }
   bool needs_greedy() const override { return true; }
 
   AdvantageOutput estimate(const AdvantageInput& input) const override {

@@ -78,9 +78,13 @@ Tensor minus_others(const Tensor& value, const Tensor& written, const Tensor& li
 /// The rewards of a batch of sets as functions of the slots that count, in float64, the empty set taken off.
 class SetRewards {
  public:
-  explicit SetRewards(const AdvantageInput& input) : input_(input), answers_(*input.answers) {
+  explicit SetRewards(const AdvantageInput& input)
+      : input_(input),
+        answers_(*input.answers),
+        score_reading_(input.score_reading ? input.score_reading : input.score_confidences) {
     const Tensor none = at::zeros_like(answers_.present);
     nothing_ = score(input.score_subset, none);
+    reading_nothing_ = score(score_reading_, none);
     confidence_nothing_ = score(input.score_confidences, none);
     confidence_total_ = score(input.score_confidences, at::ones_like(answers_.present));
   }
@@ -98,12 +102,27 @@ class SetRewards {
   }
   /// Without what the confidences earn.
   Tensor earned_by_answers(const Tensor& keep) const { return earned(keep) - earned_by_confidences(keep); }
-  /// What slot k's confidence is paid when it is the only one. Not `earned`: where a gate is closed, this is 0 and
-  /// every forecast is worth more, so that keeping to the format pays.
-  Tensor confidence_alone(int64_t k) const {
+  /// Known when the answers of `before.answers` and the pairs of `before.pairs` are written. A reward that reads
+  /// confidences knows an answer only with its confidence. `separate`: without what the confidences earn.
+  Tensor known(const Before& before, bool separate) const {
+    const Tensor by_answers = earned(before.answers) - (score(score_reading_, before.answers) - reading_nothing_);
+    const Tensor by_pairs = score(score_reading_, before.pairs) - reading_nothing_;
+    return by_answers + by_pairs - (separate ? earned_by_confidences(before.pairs) : at::zeros_like(by_pairs));
+  }
+  /// [K] of [B]: what each slot's confidence is paid besides the empty set, by what it adds to the slots of lower
+  /// numbers: whether an answer repeats another is a matter of the whole set. Not `earned`: where a gate is closed,
+  /// this is the least value and every forecast is worth more, so that keeping to the format pays.
+  std::vector<Tensor> confidences_in_turn() const {
+    std::vector<Tensor> own;
     Tensor keep = at::zeros_like(answers_.present);
-    keep.select(1, k).fill_(true);
-    return score(input_.score_confidences, keep);
+    Tensor without = confidence_nothing_;
+    for (int64_t k = 0; k < keep.size(1); ++k) {
+      keep.select(1, k).fill_(true);
+      const Tensor with = score(input_.score_confidences, keep);
+      own.push_back(confidence_nothing_ + with - without);
+      without = with;
+    }
+    return own;
   }
 
  private:
@@ -116,13 +135,15 @@ class SetRewards {
 
   const AdvantageInput& input_;
   const AnswerBatch& answers_;
-  Tensor nothing_, confidence_nothing_, confidence_total_;
+  SubsetScore score_reading_;
+  Tensor nothing_, reading_nothing_, confidence_nothing_, confidence_total_;
 };
 
 class SetCredit final : public AdvantageEstimator {
  public:
   explicit SetCredit(SetCreditOptions options) : options_(std::move(options)) {}
   std::string name() const override { return "set_credit"; }
+  bool credits_equal_rewards() const override { return true; }
   bool per_token() const override { return true; }
 
   void check_sizes(int64_t samples_per_prompt, int64_t num_answers) const override {
@@ -165,7 +186,9 @@ class SetCredit final : public AdvantageEstimator {
     Tensor confidence = set.expand({-1, -1, answers.slots});
     if (options_.separate || (options_.confidence != "set" && rewards.judges_confidences())) {
       const Tensor score = grouped(confidence_credit(rewards, order));
-      confidence = minus_others(score, has_confidence, grouped(answers.match.ge(0))) /
+      // The outcomes: wrong, the repetition of a hit, a first hit.
+      const Tensor outcome = answers.match.ge(0).to(at::kLong) + answers.first_hit().to(at::kLong);
+      confidence = minus_others(score, has_confidence, grouped(outcome)) /
                    divisor(grouped(rewards.confidence_total().unsqueeze(1)), score, has_confidence);
     }
     const Tensor token = paint_tokens(answers, order, {set.reshape({-1}), flat(answer), flat(confidence)})
@@ -195,9 +218,7 @@ class SetCredit final : public AdvantageEstimator {
     for (int64_t k = 0; k < slots; ++k) {
       const Before before = written_before(order, k, /*confidence=*/false);
       if (options_.credit == "reward_to_go") {
-        Tensor known = rewards.earned_by_answers(before.answers);
-        if (!options_.separate) known = known + rewards.earned_by_confidences(before.pairs);
-        credit.push_back(rewards.total(options_.separate) - known);
+        credit.push_back(rewards.total(options_.separate) - rewards.known(before, options_.separate));
         continue;
       }
       const Tensor with_k = options_.credit == "loo" ? at::ones_like(before.answers) : before.answers.clone();
@@ -238,12 +259,11 @@ class SetCredit final : public AdvantageEstimator {
   // [B, K]
   Tensor confidence_credit(const SetRewards& rewards, const SpanOrder& order) const {
     if (options_.confidence == "set") return rewards.confidence_total().unsqueeze(1).expand(order.answer.sizes());
+    if (options_.confidence == "local") return at::stack(rewards.confidences_in_turn(), 1);
     std::vector<Tensor> credit;
     for (int64_t k = 0; k < order.answer.size(1); ++k)
-      credit.push_back(options_.confidence == "local"
-                           ? rewards.confidence_alone(k)
-                           : rewards.confidence_total() -
-                                 rewards.earned_by_confidences(written_before(order, k, /*confidence=*/true).pairs));
+      credit.push_back(rewards.confidence_total() -
+                       rewards.earned_by_confidences(written_before(order, k, /*confidence=*/true).pairs));
     return at::stack(credit, 1);
   }
 

@@ -29,6 +29,7 @@ class SetPo final : public AdvantageEstimator {
  public:
   explicit SetPo(SetPoOptions options) : options_(std::move(options)) {}
   std::string name() const override { return "setpo"; }
+  bool credits_equal_rewards() const override { return true; }
 
   AdvantageOutput estimate(const AdvantageInput& input) const override {
     const Groups groups = split_groups(input);
