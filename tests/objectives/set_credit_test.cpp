@@ -311,10 +311,20 @@ TEST_CASE("credit for confidences is unbiased where the repetition of a hit is w
 }
 
 TEST_CASE("a reward that reads confidences knows an answer only with its confidence") {
-  for (const Layout layout : {Layout::kPairs, Layout::kAnswersThenConfidences}) {
-    Experiment e = with_confidences(layout);
-    e.scored = Scored::kReading;
-    INFO("layout " << static_cast<int>(layout));
+  // The first confidence is chosen after the second answer and with it in mind, so that this answer moves what the
+  // first one earns.
+  const auto experiment = [](Scored scored) {
+    return Experiment{TabularPolicy({{{}, 3}, {{0}, 3}, {{0, 1}, 2}, {{1}, 2}}),
+                      Layout::kAnswersThenConfidences,
+                      {-1, 0, 1, 2, 3, -1},
+                      {0, 1},
+                      {2, 3},
+                      .8,
+                      scored};
+  };
+  for (const Scored scored : {Scored::kReading, Scored::kBrier, Scored::kBrierRepeatsWrong}) {
+    INFO("scored " << static_cast<int>(scored));
+    const Experiment e = experiment(scored);
     CHECK(distance(e.estimated("{}"), e.exact(e.value({true, true}))) < 1e-9);
   }
 }
