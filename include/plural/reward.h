@@ -39,7 +39,8 @@ struct RewardInput {
   std::stop_token stop{};                     ///< asks a slow reward to return soon; what it has not judged yet fails
 };
 
-/// What a reward returns. Tensors are on the device of the input.
+/// What a reward returns. Tensors are on the device of the input. A row in which `row` or `per_answer` holds NaN or an
+/// infinity counts as one that the reward does not apply to.
 struct RewardOutput {
   Tensor row{};                             ///< [B] float32
   Tensor per_answer{};                      ///< [B, K] float32, optional: the part of `row` that each answer earned
