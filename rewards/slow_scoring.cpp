@@ -218,6 +218,11 @@ void SlowScoring::add_all(const RewardInput& input) {
 }
 
 void SlowScoring::hand_over(const std::vector<Rows>& groups) {
+  for (const Rows& rows : groups) {
+    const size_t first = static_cast<size_t>(rows.first_row), end = first + rows.texts.size();
+    if (examples_.size() < end) examples_.resize(end);
+    std::fill(examples_.begin() + rows.first_row, examples_.begin() + static_cast<int64_t>(end), rows.example);
+  }
   for (auto& runner : runners_) {
     if (!runner || !runner->started) continue;
     const std::lock_guard lock(runner->shared->mutex);
@@ -262,7 +267,17 @@ std::vector<RewardOutput> SlowScoring::finish(const AnswerBatch& answers) {
       for (const auto& [key, value] : piece.output.metrics) out.metrics[key] += value;
       if (out.problem.empty()) out.problem = piece.output.problem;
     }
-    out.metrics["failed_rows"] = static_cast<double>(answers.rows) - judged.sum().item<double>();
+    int64_t failed = 0;
+    for (int64_t b = 0; b < answers.rows; ++b) {
+      if (judged[b].item<bool>()) continue;
+      if (term.reward->applies_to(*examples_[static_cast<size_t>(b)])) {
+        ++failed;
+        continue;
+      }
+      valid[b] = false;
+      out.valid = valid;
+    }
+    out.metrics["failed_rows"] = static_cast<double>(failed);
     if (out.problem.empty()) out.problem = runner.shared->problem;
     if (!runner.started)
       out.problem = "an earlier call has not returned yet";

@@ -59,7 +59,8 @@ class SlowScoring {
   struct Rows;
   void hand_over(const std::vector<Rows>& groups);
   const RewardStack& stack_;
-  std::vector<std::unique_ptr<Runner>> runners_;  // one for each term, null for those that are not slow
+  std::vector<std::unique_ptr<Runner>> runners_;          // one for each term, null for those that are not slow
+  std::vector<std::shared_ptr<const Example>> examples_;  // of each row that was added
 };
 
 }  // namespace plural

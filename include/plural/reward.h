@@ -75,6 +75,9 @@ class Reward {
   virtual bool slow() const { return false; }
   /// What a row is paid when a slow reward throws or is not back in time.
   virtual double fail_value() const { return 0.0; }
+  /// False: the reward never applies to rows of this example, so none is paid the fail value. Asked about the rows that
+  /// a slow reward did not judge; cheap, and called also while score() runs.
+  virtual bool applies_to(const Example& example) const { return true; }
 };
 
 /// The value of a variable of the caller's environment, or nullopt. The library reads none itself.
@@ -132,8 +135,8 @@ class RewardStack {
   void add(std::unique_ptr<Reward> reward, RewardWeight weight = {}, std::string name = "",
            double deadline_s = kDeadlineS);
   /// Slow rewards run side by side; rows of one that throws or misses its deadline get its fail_value() and are counted
-  /// in "reward/<name>/failed_rows". An InputError passes through. `begun`: slow rewards are at work on these rows
-  /// already.
+  /// in "reward/<name>/failed_rows", but for those that it does not apply to. An InputError passes through. `begun`:
+  /// slow rewards are at work on these rows already.
   Result score(const RewardInput& input, SlowScoring* begun = nullptr) const;
   bool has_slow() const;
   /// f(A_keep), [B] float32: what the slots of `keep` ([B, K] bool) are paid together, with the weights of `result`,

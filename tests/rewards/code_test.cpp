@@ -97,6 +97,9 @@ TEST_CASE("code: rows without tests are left out, and bad tests are the data's f
   CHECK_FALSE(Programs("", {{kDouble}}).score().valid[0].item<bool>());
   CHECK_FALSE(Programs("[]", {{kDouble}}).score().valid[0].item<bool>());
   CHECK(Programs(kEcho, {{kDouble}}).score().valid[0].item<bool>());
+  const auto reward = builtin_rewards().make("code");
+  CHECK_FALSE(reward->applies_to(Programs("", {}).example));
+  CHECK(reward->applies_to(Programs(kEcho, {}).example));
   for (const std::string bad :
        {"{}", "[3]", "[{\"input\": \"1\"}]", "[{\"input\": 1, \"output\": \"1\"}]",
         "[{\"call\": \"f(); import os\", \"output\": 1}]", "[{\"call\": \"f\", \"args\": 3, \"output\": 1}]"}) {

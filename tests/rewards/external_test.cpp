@@ -82,6 +82,12 @@ TEST_CASE("external: only the named sources are asked") {
   const RewardOutput out = scored.score("external", options(", sources: [maths]"));
   CHECK_FALSE(out.valid[0].item<bool>());
   CHECK(out.metrics.at("asked") == 0);
+  Example maths, other;
+  maths.source = "maths";
+  const auto reward = builtin_rewards().make("external", parse_yaml(options(", sources: [maths]"), "options"));
+  CHECK(reward->applies_to(maths));
+  CHECK_FALSE(reward->applies_to(other));
+  CHECK(builtin_rewards().make("external", parse_yaml(options(), "options"))->applies_to(other));
 }
 
 TEST_CASE("external: a command is needed, and must work") {

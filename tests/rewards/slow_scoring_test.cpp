@@ -34,7 +34,7 @@ struct Gate {
 };
 
 /// The length of each completion / 10, after some time; what the text says may go wrong.
-class Slow final : public Reward {
+class Slow : public Reward {
  public:
   explicit Slow(double seconds = 0, std::shared_ptr<Gate> gate = {}) : seconds_(seconds), gate_(std::move(gate)) {}
   std::string name() const override { return "slow_length"; }
@@ -56,6 +56,13 @@ class Slow final : public Reward {
  private:
   double seconds_;
   std::shared_ptr<Gate> gate_;
+};
+
+/// Judges examples of mathematics only.
+class SlowMaths final : public Slow {
+ public:
+  using Slow::Slow;
+  bool applies_to(const Example& example) const override { return example.source == "maths"; }
 };
 
 struct Case {
@@ -97,6 +104,30 @@ TEST_CASE("a slow reward that throws pays its fail value, and says why") {
   Case wrong({"wrong"});
   wrong.stack.add(std::make_unique<Slow>());
   CHECK_THROWS_WITH(wrong.score(), "the setting is wrong");  // the user's mistake is no bad luck
+}
+
+TEST_CASE("a slow reward that fails pays nothing for rows that it does not apply to") {
+  const auto gate = std::make_shared<Gate>();
+  for (const std::string trouble : {"throw", "hang"}) {
+    INFO(trouble);
+    Case c({trouble, "one", "two", "three"});
+    c.stack.add(std::make_unique<SlowMaths>(0, gate), 1.0, "", 0.1);
+    Example maths, quiz;
+    maths.source = "maths", quiz.source = "quiz";
+    const std::vector<const Example*> examples = {&maths, &quiz, &maths, &quiz};
+    RewardInput input = c.scored.input();
+    input.examples = examples;
+    for (int call = 0; call < 2; ++call) {  // of one that hangs, the second fails at once
+      const auto result = c.stack.score(input);
+      check_close(Scored::values(result.total), {-0.5, 0, -0.5, 0});
+      CHECK(result.metrics.at("reward/slow_length/failed_rows") == 2);
+      CHECK(result.metrics.at("reward/slow_length/valid") == 0.5);
+      CHECK(result.metrics.at("reward/slow_length/mean") == -0.5);
+    }
+  }
+  gate->release();
+  while (gate->passed == 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
 }
 
 TEST_CASE("a slow reward that heeds the request to stop keeps what it has") {
