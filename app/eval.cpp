@@ -236,7 +236,7 @@ class DataEvaluation {
     for (const int64_t k : ks) {
       std::vector<eval::SampledSet> sets = source.sets(way, k);
       eval::set_confidences(sets, way.confidence);
-      evaluations.push_back(eval::evaluate(sets, k, *format, *matcher_, bootstrap));
+      evaluations.push_back(eval::evaluate(sets, k, *format, *matcher_, bootstrap, stop_request()));
       print_line(title, evaluations.back());
       if (const std::string& problem = evaluations.back().match_problem; !problem.empty())
         fmt::print(stderr, "plural: warning: some answers could not be judged and count as wrong: {}\n", problem);

@@ -147,7 +147,7 @@ RewardStack::Result RewardStack::score(const RewardInput& input, SlowScoring* be
   std::optional<SlowScoring> own;
   if (begun == nullptr && has_slow() && answers.rows > 0) {
     own.emplace(
-        *this, [batch = answers.to(at::kCPU)](auto) { return batch; }, SlowScoring::Step(input));
+        *this, [batch = answers.to(at::kCPU)](auto, const auto&) { return batch; }, SlowScoring::Step(input));
     own->add_all(input);
     begun = &*own;
   }

@@ -106,8 +106,9 @@ void SlowScoring::Runner::judge(const Call& call, const std::vector<Rows>& group
   }
   std::string problem;
   std::exception_ptr error;
+  bool judged = false;
   try {
-    const AnswerBatch answers = call.parse(views);
+    const AnswerBatch answers = call.parse(views, call.stop);
     {
       const std::lock_guard lock(shared.mutex);
       shared.judging = true;
@@ -125,10 +126,11 @@ void SlowScoring::Runner::judge(const Call& call, const std::vector<Rows>& group
                   {"per_answer", piece.output.per_answer, "B K", true},
                   {"valid", piece.output.valid, "B", true},
                   {"confidence", answers.confidence, "B K"}});
+    judged = true;
   } catch (const InputError&) {
     error = std::current_exception();
   } catch (const std::exception& thrown) {
-    problem = thrown.what();
+    if (!call.stop.stop_requested()) problem = thrown.what();  // else it is late, whatever it says
   } catch (...) {
     problem = "an exception of an unknown type";
   }
@@ -136,7 +138,7 @@ void SlowScoring::Runner::judge(const Call& call, const std::vector<Rows>& group
   shared.judging = false;
   if (error && !shared.error) shared.error = error;
   if (!problem.empty() && shared.problem.empty()) shared.problem = problem;
-  if (!error && problem.empty()) shared.done.push_back(std::move(piece));
+  if (judged) shared.done.push_back(std::move(piece));
 }
 
 void SlowScoring::Runner::work(const Call& call) {
@@ -169,7 +171,8 @@ bool SlowScoring::Runner::end(Clock::time_point deadline) {
     in_time = shared->changed.wait_until(lock, deadline, returned);
     if (!in_time) {
       stop.request_stop();
-      // What it has judged by now still counts. Outside of the reward itself nothing takes long.
+      // What it has judged by now still counts. Outside of the reward itself nothing takes long: the matcher has been
+      // asked to stop, too.
       shared->changed.wait_for(lock, kGrace, returned);
       while (!shared->finished && !shared->judging) shared->changed.wait_for(lock, kGrace, returned);
     }

@@ -18,8 +18,9 @@ namespace plural {
 /// sees, is left to itself, and the reward is not called again until that call has returned.
 class SlowScoring {
  public:
-  /// Reads rows as the trainer does. Called on the threads of the rewards, one call at a time each.
-  using Parse = std::function<AnswerBatch(std::span<const CompletionView>)>;
+  /// Reads rows as the trainer does. Called on the threads of the rewards, one call at a time each. Must return soon
+  /// once it is asked to stop: a call of it is waited for. It may then throw Interrupted.
+  using Parse = std::function<AnswerBatch(std::span<const CompletionView>, const std::stop_token&)>;
 
   /// What RewardInput says besides the rows. Token entropies are not there for slow rewards.
   struct Step {

@@ -103,7 +103,7 @@ class KeyMatcher final : public Matcher {
 
 }  // namespace
 
-MatchVerdicts Matcher::match_all(std::span<const MatchQuestion> questions) const {
+MatchVerdicts Matcher::match_all(std::span<const MatchQuestion> questions, const std::stop_token&) const {
   std::unordered_map<const Example*, size_t> places;  // the rows of a group share what was made ready once
   std::vector<const Example*> examples;
   std::vector<size_t> place_of(questions.size());

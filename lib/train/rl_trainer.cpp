@@ -273,7 +273,9 @@ RolloutBatch RlTrainer::generate_and_hand_over(LastStep& s, std::span<const std:
   if (!parts_.rewards.has_slow()) return parts_.engine.generate(prompts, options_.sampling, key);
   const auto group = static_cast<size_t>(options_.samples_per_prompt);
   const size_t done = s.rollout.prompts.size();
-  const auto parse = [this](std::span<const CompletionView> views) { return parse_rows(views, at::kCPU); };
+  const auto parse = [this](std::span<const CompletionView> views, const std::stop_token& stop) {
+    return parse_rows(views, at::kCPU, stop);
+  };
   s.slow = std::make_unique<SlowScoring>(parts_.rewards, parse,
                                          SlowScoring::Step(reward_input(s, options_.samples_per_prompt)));
   std::vector<bool> handed_over(prompts.size(), false);
@@ -303,15 +305,16 @@ RolloutBatch RlTrainer::generate_and_hand_over(LastStep& s, std::span<const std:
   return fresh;
 }
 
-AnswerBatch RlTrainer::parse_rows(std::span<const CompletionView> views, at::Device device) const {
-  return build_answer_batch(views, parts_.format, parts_.matcher, &parts_.tokenizer, device);
+AnswerBatch RlTrainer::parse_rows(std::span<const CompletionView> views, at::Device device,
+                                  const std::stop_token& stop) const {
+  return build_answer_batch(views, parts_.format, parts_.matcher, &parts_.tokenizer, device, at::kFloat, stop);
 }
 
 void RlTrainer::parse(LastStep& s) const {
   std::vector<CompletionView> views;
   for (size_t b = 0; b < s.examples.size(); ++b)
     views.push_back({s.examples[b], s.texts[b], s.rollout.rows[b].ids, s.num_answers[b / s.group_size()]});
-  s.answers = parse_rows(views, parts_.policy.device());
+  s.answers = parse_rows(views, parts_.policy.device(), options_.stop);
   // Made anew at each step: it remembers what these weights said.
   s.policy_embedder = make_policy_embedder(parts_.policy, parts_.tokenizer);
 }
@@ -557,6 +560,7 @@ void RlTrainer::visit_rows(const std::function<void(const RowRecord&)>& visit) c
   if (!last_) return;
   const LastStep& s = *last_;
   const Tensor total = host(s.rewards.total), advantage = host(s.advantage.row);
+  const Tensor match = s.answers.match.to(at::kCPU).contiguous();
   std::vector<Tensor> scores, valid;
   for (const RewardOutput& part : s.rewards.parts) {
     scores.push_back(host(part.row));
@@ -567,6 +571,8 @@ void RlTrainer::visit_rows(const std::function<void(const RowRecord&)>& visit) c
     record.example = s.examples[b];
     record.completion = &s.rollout.rows[b];
     record.answers = &s.answers.sets[b];
+    const auto* first = match.const_data_ptr<int64_t>() + static_cast<int64_t>(b) * s.answers.slots;
+    record.match.assign(first, first + record.answers->answers.size());
     record.total = values(total)[b];
     record.advantage = values(advantage)[b];
     for (size_t i = 0; i < scores.size(); ++i)

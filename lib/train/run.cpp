@@ -14,6 +14,7 @@
 #include "lib/eval/evaluator.h"
 #include "lib/train/run_folder.h"
 #include "lib/train/run_parts.h"
+#include "lib/train/stop_relay.h"
 #include "plural/checkpoint.h"
 #include "plural/device.h"
 #include "plural/error.h"
@@ -47,11 +48,12 @@ class StepClock {
 class Run {
  public:
   Run(const RunConfig& config, const RunOptions& options, const Registry<Reward>& rewards)
-      : config_(config), options_(options), folder_(config, options.resume) {
+      : config_(config), options_(options), stop_(options.stop), folder_(config, options.resume) {
     const FileHashes hashes = hash_inputs(config_);
     if (folder_.resuming()) folder_.check_inputs(hashes);
     parts_ = build_run_parts(config_, rewards);
-    trainer_ = make_run_trainer(config_, *parts_);  // looks at each example, so that lengths can be taken
+    trainer_ = make_run_trainer(config_, *parts_, stop_.token());  // looks at each example, so that lengths can be
+                                                                   // taken
     const int64_t longest = check_prompt_lengths(config_, *parts_);
     check_best_metric();
     say(describe_run(config_, *parts_, longest));
@@ -119,8 +121,8 @@ class Run {
 
   /// False when asked to stop.
   bool train() {
-    // Sampling is by far the longest part of a step, and may be given up: the trainer is then as
-    // before the step.
+    // Sampling is by far the longest part of a step, and may be given up, as is waiting for a matcher that asks
+    // outside: the trainer is then as before the step.
     if (options_.stop.stop_possible()) {
       parts_->engine->set_progress(
           [this](int64_t, int64_t, int64_t) { return evaluating_ || !options_.stop.stop_requested(); });
@@ -238,6 +240,7 @@ class Run {
 
   const RunConfig& config_;
   const RunOptions& options_;
+  StopRelay stop_;
   RunFolder folder_;
   std::unique_ptr<RunParts> parts_;
   std::unique_ptr<RunTrainer> trainer_;

@@ -40,7 +40,7 @@ SamplingOptions rl_sampling(const RunConfig& config) {
 
 class RlRun final : public RunTrainer {
  public:
-  RlRun(const RunConfig& config, RunParts& parts)
+  RlRun(const RunConfig& config, RunParts& parts, std::stop_token stop)
       : parts_(parts),
         trainer_({*parts.policy, *parts.engine, parts.tokenizer, parts.examples, *parts.format, *parts.matcher,
                   parts.rewards, *parts.advantage, *parts.objective, *parts.optimizer, parts.reference.get(),
@@ -58,7 +58,8 @@ class RlRun final : public RunTrainer {
                   .max_batch_tokens = config.max_batch_tokens,
                   .sampling = rl_sampling(config),
                   .seed = static_cast<uint64_t>(config.seed),
-                  .reference_update = config.objective.reference_update}) {}
+                  .reference_update = config.objective.reference_update,
+                  .stop = std::move(stop)}) {}
   StepReport step() override { return trainer_.step(); }
   bool done() const override { return trainer_.done(); }
   TrainState state() const override { return trainer_.state(); }
@@ -68,7 +69,7 @@ class RlRun final : public RunTrainer {
     std::string lines;
     trainer_.visit_rows([&](const RowRecord& row) {
       nlohmann::ordered_json record = {{"step", step}};
-      record.update(eval::sample_record(*row.example, {row.completion, 1}, *row.answers, *parts_.matcher));
+      record.update(eval::sample_record(*row.example, {row.completion, 1}, *row.answers, row.match, *parts_.matcher));
       auto rewards = nlohmann::ordered_json::object();
       for (const auto& [name, value] : row.rewards) rewards[name] = value;
       record["rewards"] = std::move(rewards);
@@ -187,8 +188,8 @@ std::unique_ptr<RunParts> build_run_parts(const RunConfig& config, const Registr
   return parts;
 }
 
-std::unique_ptr<RunTrainer> make_run_trainer(const RunConfig& config, RunParts& parts) {
-  if (config.task == "rl") return std::make_unique<RlRun>(config, parts);
+std::unique_ptr<RunTrainer> make_run_trainer(const RunConfig& config, RunParts& parts, std::stop_token stop) {
+  if (config.task == "rl") return std::make_unique<RlRun>(config, parts, std::move(stop));
   return std::make_unique<SftRun>(config, parts);
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -66,6 +67,7 @@ class RunTrainer {
   /// Lines of samples/step_N.jsonl for the last step; "" when the task has none.
   virtual std::string sample_lines(int64_t step) const = 0;
 };
-std::unique_ptr<RunTrainer> make_run_trainer(const RunConfig& config, RunParts& parts);
+/// `stop` ends what a step waits for outside of this process.
+std::unique_ptr<RunTrainer> make_run_trainer(const RunConfig& config, RunParts& parts, std::stop_token stop);
 
 }  // namespace plural

@@ -153,6 +153,26 @@ TEST_CASE("the matcher code: a program that passes every test is the first gold 
   CHECK(matcher->match(answers[0], twice) == 0);
 }
 
+TEST_CASE("the matcher code: a deadline for all programs of a batch") {
+  if (!usable()) return;
+  const auto matcher = make_matcher(
+      "code", parse_yaml("{time_limit_s: 100, cpu_limit_s: 100, parallel: 1, deadline_s: 1}", "matcher"));
+  Example example;
+  example.gold = {{"the reference", {}, 1}};
+  example.extra["tests"] = kEcho;
+  std::vector<Answer> answers(3);
+  std::vector<MatchQuestion> questions;
+  for (size_t i = 0; i < answers.size(); ++i) {
+    answers[i].text = "while True: " + std::string(i + 1, ' ') + "pass";
+    questions.push_back({&answers[i], &example});
+  }
+  MatchVerdicts verdicts;
+  CHECK(seconds_of([&] { verdicts = matcher->match_all(questions); }) < 20);
+  CHECK(verdicts.gold == std::vector<int64_t>{-1, -1, -1});
+  CHECK(verdicts.metrics.at("failures") == 3);
+  CHECK_THAT(verdicts.problem, Catch::Contains("deadline_s = 1"));
+}
+
 TEST_CASE("the matcher code: data without tests or gold answers, and bad options, are said") {
   if (!usable()) return;
   const auto matcher = make_matcher("code");

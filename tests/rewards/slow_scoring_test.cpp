@@ -178,7 +178,7 @@ TEST_CASE("rows are scored as they come, in any order, and each once") {
   const auto input = c.scored.input();
   const auto format = make_answer_format("compact");
   const auto matcher = make_matcher("alias");
-  const auto parse = [&](std::span<const CompletionView> views) {
+  const auto parse = [&](std::span<const CompletionView> views, const std::stop_token&) {
     for (const CompletionView& view : views) CHECK(view.k == 2);
     return build_answer_batch(views, *format, *matcher, nullptr);
   };
@@ -204,7 +204,7 @@ TEST_CASE("rows of one example may be asked for different numbers of answers") {
   std::vector<int64_t> asked;
   SlowScoring slow(
       c.stack,
-      [&](std::span<const CompletionView> views) {
+      [&](std::span<const CompletionView> views, const std::stop_token&) {
         for (const CompletionView& view : views) asked.push_back(view.k);
         return c.scored.answers.to(at::kCPU);
       },
@@ -219,7 +219,8 @@ TEST_CASE("scoring that is not finished ends with its owner") {
   c.stack.add(std::make_unique<Slow>());
   CHECK(seconds_of([&] {
           SlowScoring slow(
-              c.stack, [&](auto) { return c.scored.answers.to(at::kCPU); }, SlowScoring::Step(c.scored.input()));
+              c.stack, [&](auto, const auto&) { return c.scored.answers.to(at::kCPU); },
+              SlowScoring::Step(c.scored.input()));
           slow.add_all(c.scored.input());
           std::this_thread::sleep_for(std::chrono::milliseconds(50));
         }) < 1.5);

@@ -837,6 +837,38 @@ TEST_CASE("a slow reward works beside generation and changes not one bit") {
   CHECK(log->rows == 3 * rows);
 }
 
+namespace {
+
+/// Never answers, until it is asked to stop.
+class EndlessMatcher final : public Matcher {
+ public:
+  std::string name() const override { return "endless"; }
+  int64_t match(const Answer&, const Example&) const override { return -1; }
+  MatchVerdicts match_all(std::span<const MatchQuestion> questions, const std::stop_token& stop) const override {
+    while (!stop.stop_requested()) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    return {.gold = std::vector<int64_t>(questions.size(), -1)};
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a request to stop ends the wait for a matcher, and with it the step") {
+  World world;
+  world.matcher = std::make_unique<EndlessMatcher>();
+  world.rewards = {};
+  world.rewards.add(std::make_unique<SlowLetters>(std::make_shared<SlowLetters::Log>()));  // waits for it, too
+  RlOptions options = small_options();
+  std::stop_source stop;
+  options.stop = stop.get_token();
+  Run run(world, 1, options);
+  const std::jthread later([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    stop.request_stop();
+  });
+  CHECK_THROWS_AS(run.trainer.step(), Interrupted);
+  CHECK(run.trainer.state().step == 0);
+}
+
 TEST_CASE("a slow reward that hangs costs its rows and no more") {
   World world;
   const auto log = std::make_shared<SlowLetters::Log>();
