@@ -98,6 +98,13 @@ class Run {
     if (options_.message) options_.message(text);
   }
 
+  /// The same trouble every time is told once. `last`: what was told of before.
+  void tell(const std::string& when, const std::vector<std::string>& notes, std::vector<std::string>* last) const {
+    if (notes != *last)
+      for (const std::string& note : notes) say(fmt::format("note: {}: {}\n", when, note));
+    *last = notes;
+  }
+
   void restore() {
     std::vector<std::string> skipped;
     std::optional<TrainState> state;
@@ -138,10 +145,7 @@ class Run {
       }
       step_ = report.step;
       saved_model_stale_ = true;
-      // The same trouble every step is told once.
-      if (report.notes != notes_)
-        for (const std::string& note : report.notes) say(fmt::format("note: step {}: {}\n", step_, note));
-      notes_ = report.notes;
+      tell(fmt::format("step {}", step_), report.notes, &notes_);
       if (config_.samples.every > 0 && step_ % config_.samples.every == 0) {
         if (const std::string lines = trainer_->sample_lines(step_); !lines.empty())
           folder_.write_samples(step_, lines);
@@ -185,13 +189,18 @@ class Run {
     options.seed = static_cast<uint64_t>(config_.seed);
     evaluating_ = true;  // a stop waits for the end: the step's record is written once
     MetricMap metrics;
+    std::vector<std::string> notes;
     for (const HeldOut& set : parts_->held_out) {
       const auto sets = eval::sample_sets(
           {*parts_->engine, parts_->tokenizer, set.examples, *parts_->format, parts_->policy->context_length()},
           options);
       const eval::Evaluation evaluation = eval::evaluate(sets, options.num_answers, *parts_->format, *parts_->matcher);
       for (const auto& [name, value] : evaluation.metrics) metrics[metric_prefix(set) + name] = value;
+      if (!evaluation.match_problem.empty())
+        notes.push_back(fmt::format("{}some answers could not be judged and count as wrong: {}",
+                                    set.name.empty() ? "" : set.name + ": ", evaluation.match_problem));
     }
+    tell(fmt::format("evaluation after step {}", step_), notes, &evaluation_notes_);
     evaluating_ = false;
     keep_if_best(metrics);
     return metrics;
@@ -248,6 +257,7 @@ class Run {
   int64_t step_ = 0;
   std::optional<BestModel> best_;   ///< in best/
   std::vector<std::string> notes_;  ///< of the last step
+  std::vector<std::string> evaluation_notes_;
   int64_t saved_step_ = 0;          ///< of the newest checkpoint; a fresh run needs none for step 0
   bool saved_model_stale_ = false;  ///< model/ is absent or older than the weights
   bool evaluating_ = false;

@@ -6,7 +6,7 @@ import pathlib
 import sys
 import unittest
 
-from plural_command import RL, CommandTest, lines, make_model, plural, write_lines
+from plural_command import RL, SFT, CommandTest, lines, make_model, plural, write_lines
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 PLUGINS = pathlib.Path(os.environ["PLURAL_BIN"]).parent / "test_plugins"
@@ -117,6 +117,21 @@ class OutsideTest(CommandTest):
         drop = "reward/external/starts"  # a new process starts its own workers
         self.assertEqual([{k: v for k, v in line.items() if k != drop} for line in resumed],
                          [{k: v for k, v in line.items() if k != drop} for line in whole])
+
+    def test_evaluation_during_training_says_why_answers_could_not_be_judged(self):
+        worker = self.dir / "no_idea.py"
+        worker.write_text(WORKER.replace('{"value": len(item["completion"]) / 100}', '{"error": "no idea"}'))
+        held_out = write_lines(self.dir / "held_out.jsonl",
+                               [{"id": "q", "prompt": "Letters of group 0?", "gold": ["zz"], "source": "letters"}])
+        config = self.write_config(
+            SFT + "matcher: {{name: external, command: {command}, sources: [letters], workers: 1}}\n"
+            "evaluation: {{data: {held_out}, every: 20, sampling: {{max_new_tokens: 24}}}}\n",
+            model=make_model(self.dir), command=json.dumps([sys.executable, str(worker)]), held_out=held_out)
+        done = plural("train", config)
+        self.check(done, 0, "some answers could not be judged and count as wrong: ", "no idea")
+        self.assertEqual(done.stderr.count("could not be judged"), 1, done.stderr)  # not at each evaluation
+        last = lines((self.dir / "run" / "metrics.jsonl").read_text())[-1]
+        self.assertGreater(last["eval/match/failures"], 0)
 
 
 if __name__ == "__main__":
