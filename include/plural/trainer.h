@@ -122,6 +122,7 @@ class RlTrainer {
   void note_pass_rates(LastStep& s, int64_t fresh) const;
   void keep_wanted(LastStep& s) const;
   Tensor completion_entropy(const LastStep& s) const;
+  void begin_slow_rewards(LastStep& s) const;
   RolloutBatch generate_and_hand_over(LastStep& s, std::span<const std::vector<TokenId>> prompts,
                                       const RolloutKey& key) const;
   AnswerBatch parse_rows(std::span<const CompletionView> views, at::Device device, const std::stop_token& stop) const;
