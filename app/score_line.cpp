@@ -23,9 +23,9 @@ Example read_example(const InputLine& line) {
 
 }  // namespace
 
-LineScorer::LineScorer(const RunConfig& config, const Registry<Reward>& rewards)
+LineScorer::LineScorer(const RunConfig& config, const Registry<Reward>& rewards, const VariableLookup& variables)
     : format_(make_answer_format(config.format)),
-      matcher_(make_matcher(config.matcher.name, config.matcher.options)),
+      matcher_(make_matcher(config.matcher.name, config.matcher.options, variables)),
       rewards_(build_reward_stack(config.rewards, rewards)),
       num_answers_(format_->single() ? 1 : config.num_answers.front()) {}
 

@@ -147,10 +147,12 @@ class Matcher {
 };
 
 /// "normalised" (equal normal forms of answer), "alias" (answer or any alias), "word_set" (equal sets of
-/// singular-folded words, aliases included); with options: "external" (asks worker processes,
-/// docs/rewards/external.md), "code" (runs programs against tests, docs/rewards/code.md). Unknown names and options
-/// throw InputError.
-std::unique_ptr<Matcher> make_matcher(std::string_view name, const ConfigNode& options = {});
+/// singular-folded words, aliases included); with options: "numeric" (numbers within a tolerance), "external" (asks
+/// worker processes), "code" (runs programs against tests), "judge" (asks another model over HTTP). docs/guides/
+/// matchers.md has the rules. `variables` is asked for the secrets that options name (`api_key_env`). Unknown names and
+/// options throw InputError.
+std::unique_ptr<Matcher> make_matcher(std::string_view name, const ConfigNode& options = {},
+                                      const VariableLookup& variables = {});
 
 /// B parsed completions as tensors on one device: all that rewards and credit need. K = slots.
 /// Slots past a row's last answer have `present` false and match -1.

@@ -80,9 +80,6 @@ class Reward {
   virtual bool applies_to(const Example& example) const { return true; }
 };
 
-/// The value of a variable of the caller's environment, or nullopt. The library reads none itself.
-using VariableLookup = std::function<std::optional<std::string>(std::string_view)>;
-
 /// What the bundled rewards get from the program that uses them.
 struct BuiltinRewardOptions {
   /// Asked for the secrets that options name (`api_key_env`); without it such an option throws InputError.

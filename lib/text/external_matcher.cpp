@@ -27,7 +27,7 @@ class ExternalMatcher final : public Matcher {
     void fields(V& v) {
       WorkerOptions::fields(v);
       v.field("sources", sources, required_value(), "the workers are asked for examples of these sources only");
-      v.field("fallback", fallback, one_of({"normalised", "alias", "word_set"}),
+      v.field("fallback", fallback, one_of({"normalised", "alias", "word_set", "numeric"}),
               "the matcher of all other examples; where it finds a match no worker is asked");
       v.field("deadline_s", deadline_s, above(0), kMatchDeadlineHelp);
     }

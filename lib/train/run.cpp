@@ -51,9 +51,9 @@ class Run {
       : config_(config), options_(options), stop_(options.stop), folder_(config, options.resume) {
     const FileHashes hashes = hash_inputs(config_);
     if (folder_.resuming()) folder_.check_inputs(hashes);
-    parts_ = build_run_parts(config_, rewards);
-    trainer_ = make_run_trainer(config_, *parts_, stop_.token());  // looks at each example, so that lengths can be
-                                                                   // taken
+    parts_ = build_run_parts(config_, rewards, options_.variables);
+    // It looks at each example, so that lengths can be taken.
+    trainer_ = make_run_trainer(config_, *parts_, stop_.token());
     const int64_t longest = check_prompt_lengths(config_, *parts_);
     check_best_metric();
     say(describe_run(config_, *parts_, longest));

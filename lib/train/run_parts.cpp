@@ -138,11 +138,12 @@ std::unique_ptr<Critic> build_critic(const RunConfig& config, RunParts& parts, a
 
 }  // namespace
 
-std::unique_ptr<RunParts> build_run_parts(const RunConfig& config, const Registry<Reward>& rewards) {
+std::unique_ptr<RunParts> build_run_parts(const RunConfig& config, const Registry<Reward>& rewards,
+                                          const VariableLookup& variables) {
   const bool rl = config.task == "rl";
   // Names and options first: a misspelt reward is found before a model is loaded.
   auto format = make_answer_format(config.format);
-  auto matcher = make_matcher(config.matcher.name, config.matcher.options);
+  auto matcher = make_matcher(config.matcher.name, config.matcher.options, variables);
   RewardStack stack;
   std::unique_ptr<AdvantageEstimator> advantage;
   std::unique_ptr<Objective> objective;

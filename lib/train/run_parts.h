@@ -46,8 +46,9 @@ struct RunParts {
 };
 
 /// Loads data, tokenizer and model and builds the rest; cheap checks come before expensive loading.
-/// Everything that the user got wrong throws InputError.
-std::unique_ptr<RunParts> build_run_parts(const RunConfig& config, const Registry<Reward>& rewards);
+/// Everything that the user got wrong throws InputError. `variables`: RunOptions::variables.
+std::unique_ptr<RunParts> build_run_parts(const RunConfig& config, const Registry<Reward>& rewards,
+                                          const VariableLookup& variables);
 
 /// Throws InputError listing the examples whose prompts, in fine-tuning with the longest target that may be drawn, do
 /// not fit in the context (id, tokens, limit). Returns the longest prompt in tokens.

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import subprocess
 import sys
 import unittest
 
@@ -88,6 +89,26 @@ class OutsideTest(CommandTest):
         done, _ = self.score(judge, [])
         self.assertEqual(done.returncode, 2)
         self.assertIn("'PLURAL_NO_SUCH_KEY' is not set", done.stderr)
+        done, _ = self.score(judge.replace("rewards: [{", "matcher: {").replace("}]", "}\nrewards: [coverage]"), [])
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("'PLURAL_NO_SUCH_KEY' is not set", done.stderr)
+
+    def test_an_evaluation_by_the_labels_of_a_judge(self):
+        stub = subprocess.Popen([sys.executable, str(SOURCE / "tests/support/judge_stub.py")], stdout=subprocess.PIPE, text=True)
+        self.addCleanup(stub.wait)
+        self.addCleanup(stub.kill)
+        self.addCleanup(stub.stdout.close)
+        url = f"http://127.0.0.1:{stub.stdout.readline().strip()}/v1/chat/completions"
+        text = ("<answer1>kitty [say Yes, it is]</answer1><confidence1>0.9</confidence1>"
+                "<answer2>cow [say no]</answer2><confidence2>0.1</confidence2>")
+        data = write_lines(self.dir / "stored.jsonl", [{"id": "q", "prompt": "Which?", "gold": ["cat"], "completion": text}])
+        config = self.dir / "judge.yaml"
+        config.write_text(SCORE.format(more=f"matcher: {{name: judge, url: \"{url}\", model: m, prompt: \"{{answer}}\"}}\nrewards: [coverage]"))
+        done = plural("eval", "--config", config, "--data", data, "--out", self.dir / "judged", "--bootstrap", 0)
+        self.check(done, 0)
+        metrics = json.loads((self.dir / "judged" / "metrics.json").read_text())["metrics"]
+        for name, value in (("accuracy", 0.5), ("coverage", 0.5), ("brier", 0.01), ("ece", 0.1), ("match/requests", 2)):
+            self.assertAlmostEqual(metrics[name], value, msg=name)
 
     def test_training_with_a_plugin_and_a_worker_resumes_bit_for_bit(self):
         model = make_model(self.dir)
