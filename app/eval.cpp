@@ -124,7 +124,7 @@ std::string format_of(const Way& way, const Settings& settings) {
 
 /// What can be refused before anything is loaded or asked.
 void check_settings(const Settings& settings, const std::vector<Way>& ways, bool with_model) {
-  make_matcher(settings.matcher.name, settings.matcher.options);
+  make_matcher(settings.matcher.name, settings.matcher.options, environment);
   for (const Way& way : ways) {
     const auto format = make_answer_format(format_of(way, settings));
     if (with_model && way.mode == eval::AskMode::kSet) check_num_answers(*format, settings.ks);
@@ -222,7 +222,7 @@ class DataEvaluation {
         settings_(settings),
         file_(file),
         name_(name),
-        matcher_(make_matcher(settings.matcher.name, settings.matcher.options)) {}
+        matcher_(make_matcher(settings.matcher.name, settings.matcher.options, environment)) {}
 
   void run(SetSource& source, const Way& way, const std::vector<int64_t>& ks, const std::filesystem::path& out) const {
     std::string title = args_.title;
@@ -236,7 +236,7 @@ class DataEvaluation {
     for (const int64_t k : ks) {
       std::vector<eval::SampledSet> sets = source.sets(way, k);
       eval::set_confidences(sets, way.confidence);
-      evaluations.push_back(eval::evaluate(sets, k, *format, *matcher_, bootstrap));
+      evaluations.push_back(eval::evaluate(sets, k, *format, *matcher_, bootstrap, stop_request()));
       print_line(title, evaluations.back());
       if (const std::string& problem = evaluations.back().match_problem; !problem.empty())
         fmt::print(stderr, "plural: warning: some answers could not be judged and count as wrong: {}\n", problem);

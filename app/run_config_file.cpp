@@ -27,15 +27,10 @@ void try_build(ConfigReader& reader, const std::string& key, const Build& build)
   }
 }
 
-std::optional<std::string> environment(std::string_view name) {
-  const char* value = std::getenv(std::string(name).c_str());
-  return value ? std::optional<std::string>(value) : std::nullopt;
-}
-
 void check_names(const RunConfig& config, ConfigReader& reader) {
   std::unique_ptr<AnswerFormat> format;
   try_build(reader, "format", [&] { format = make_answer_format(config.format); });
-  try_build(reader, "matcher", [&] { make_matcher(config.matcher.name, config.matcher.options); });
+  try_build(reader, "matcher", [&] { make_matcher(config.matcher.name, config.matcher.options, environment); });
   if (config.task != "rl") return;
   std::optional<Registry<Reward>> rewards;
   try_build(reader, "plugins", [&] { rewards = rewards_of(config); });
@@ -54,6 +49,11 @@ void check_names(const RunConfig& config, ConfigReader& reader) {
 }
 
 }  // namespace
+
+std::optional<std::string> environment(std::string_view name) {
+  const char* value = std::getenv(std::string(name).c_str());
+  return value ? std::optional<std::string>(value) : std::nullopt;
+}
 
 Registry<Reward> rewards_of(const RunConfig& config) {
   Registry<Reward> registry = builtin_rewards({.variables = environment});

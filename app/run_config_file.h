@@ -4,7 +4,9 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "plural/registry.h"
@@ -12,6 +14,9 @@
 #include "plural/run_config.h"
 
 namespace plural::app {
+
+/// What options that name variables get: this process's environment.
+std::optional<std::string> environment(std::string_view name);
 
 RunConfig load_checked_config(const std::filesystem::path& file, const std::vector<std::string>& overrides);
 

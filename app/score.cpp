@@ -43,7 +43,7 @@ int score(const ScoreArgs& args) {
     config.num_answers = {args.num_answers};
     check_num_answers(*make_answer_format(config.format), config.num_answers);
   }
-  const LineScorer scorer(config, rewards_of(config));
+  const LineScorer scorer(config, rewards_of(config), environment);
   return map_batches(args.io, scorer.batch(), [&](std::vector<InputLine*>& lines) { return scorer(lines); });
 }
 

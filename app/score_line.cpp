@@ -3,6 +3,7 @@
 
 #include <ATen/ATen.h>
 
+#include "app/stop_signal.h"
 #include "lib/core/format.h"
 #include "lib/eval/sample_record.h"
 #include "plural/error.h"
@@ -22,9 +23,9 @@ Example read_example(const InputLine& line) {
 
 }  // namespace
 
-LineScorer::LineScorer(const RunConfig& config, const Registry<Reward>& rewards)
+LineScorer::LineScorer(const RunConfig& config, const Registry<Reward>& rewards, const VariableLookup& variables)
     : format_(make_answer_format(config.format)),
-      matcher_(make_matcher(config.matcher.name, config.matcher.options)),
+      matcher_(make_matcher(config.matcher.name, config.matcher.options, variables)),
       rewards_(build_reward_stack(config.rewards, rewards)),
       num_answers_(format_->single() ? 1 : config.num_answers.front()) {}
 
@@ -49,7 +50,8 @@ std::vector<Json> LineScorer::score(std::span<const Question> questions) const {
     examples.push_back(&question.example);
     completions.push_back(question.completion);
   }
-  const AnswerBatch batch = build_answer_batch(views, *format_, *matcher_, nullptr);
+  const AnswerBatch batch = build_answer_batch(views, *format_, *matcher_, nullptr, at::kCPU, at::kFloat,
+                                               stop_request());
   const RewardStack::Result result = rewards_.score({batch, examples, completions});
   // What was judged outside and went wrong there; the values of those parts are the rewards' fail values.
   std::vector<std::string> failures = result.problems;

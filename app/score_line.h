@@ -15,7 +15,7 @@ namespace plural::app {
 
 class LineScorer {
  public:
-  LineScorer(const RunConfig& config, const Registry<Reward>& rewards);
+  LineScorer(const RunConfig& config, const Registry<Reward>& rewards, const VariableLookup& variables = {});
   /// {"completion", "gold", ...} -> {"answers", "confidences", ...}. A line that does not say what is needed throws
   /// InputError or one of nlohmann's exceptions; what the completion says never does.
   Json operator()(const InputLine& line) const;

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <csignal>
 
+#include "lib/train/stop_relay.h"
 #include "plural/error.h"
 
 namespace plural::app {
@@ -35,6 +36,11 @@ void install_stop_signals() {
 }
 
 StopToken stop_token() { return StopToken(&stop_flag); }
+
+std::stop_token stop_request() {
+  static const StopRelay relay(stop_token());
+  return relay.token();
+}
 
 void throw_if_stopped() {
   if (stop_flag.load()) throw Interrupted("stopped by a signal; what was written so far is kept");

@@ -88,6 +88,7 @@ int train(const TrainArgs& args) {
   RunOptions options;
   options.resume = args.resume;
   options.stop = stop_token();
+  options.variables = environment;
   options.message = [&](const std::string& text) {
     line.end_line();
     fmt::print(stderr, "{}", text);

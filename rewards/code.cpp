@@ -36,6 +36,7 @@ class Code final : public Reward {
   }
   bool slow() const override { return true; }
   double fail_value() const override { return options_.combine.fail_value; }
+  bool applies_to(const Example& example) const override { return !judge_.tests_of(example).empty(); }
 
   // Right is what the matcher `code` finds right: every test passed. A wrong program may fail one test of many.
   double zero_confidence_margin(int64_t k, bool exclusive) const override {

@@ -34,6 +34,10 @@ class External final : public Reward {
   }
   bool slow() const override { return true; }
   double fail_value() const override { return options_.fail_value; }
+  bool applies_to(const Example& example) const override {
+    return options_.sources.empty() ||
+           std::find(options_.sources.begin(), options_.sources.end(), example.source) != options_.sources.end();
+  }
 
   RewardOutput score(const RewardInput& input) const override {
     const AnswerBatch& answers = input.answers;
@@ -86,11 +90,6 @@ class External final : public Reward {
   }
 
  private:
-  bool applies_to(const Example& example) const {
-    return options_.sources.empty() ||
-           std::find(options_.sources.begin(), options_.sources.end(), example.source) != options_.sources.end();
-  }
-
   static Json item_of(const RewardInput& input, int64_t b, int64_t num_answers, const Json& example) {
     const AnswerSet& set = input.answers.sets[static_cast<size_t>(b)];
     Json list = Json::array();

@@ -40,10 +40,4 @@ RewardOutput combine_answers(const AnswerBatch& answers, const std::vector<Slot>
   return out;
 }
 
-std::string gold_text(const Example& example) {
-  std::string text;
-  for (const GoldAnswer& gold : example.gold) text += (text.empty() ? "" : "; ") + gold.answer;
-  return text;
-}
-
 }  // namespace plural::rewards

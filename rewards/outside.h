@@ -38,7 +38,4 @@ std::vector<Slot> different_answers(const AnswerBatch& answers);
 RewardOutput combine_answers(const AnswerBatch& answers, const std::vector<Slot>& slots,
                              const std::vector<double>& values, const CombineOptions& options);
 
-/// The example's gold answers, "a; b; c".
-std::string gold_text(const Example& example);
-
 }  // namespace plural::rewards

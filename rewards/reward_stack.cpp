@@ -59,6 +59,21 @@ Tensor masked(const Tensor& values, const Tensor& valid) {
   return valid.defined() ? at::where(valid, row, at::zeros_like(row)) : row;
 }
 
+/// A row with a value that is not a finite float32 number, its own or that of an answer, is one that the reward does
+/// not apply to: NaN would spread over the advantages of its group, and from there over the whole step. Returns how
+/// many rows these are.
+int64_t leave_out_nonfinite(RewardOutput& part) {
+  Tensor bad = at::isfinite(part.row.to(at::kFloat)).logical_not();
+  if (part.per_answer.defined())
+    bad = bad.logical_or(at::isfinite(part.per_answer.to(at::kFloat)).all(1).logical_not());
+  if (part.valid.defined()) bad = bad.logical_and(part.valid);
+  const auto count = bad.sum().item<int64_t>();
+  if (count == 0) return 0;
+  const Tensor good = bad.logical_not();
+  part.valid = part.valid.defined() ? part.valid.logical_and(good) : good;
+  return count;
+}
+
 /// Mean and sample standard deviation over the valid rows; nothing for rewards that apply nowhere.
 void add_statistics(const std::string& name, const Tensor& values, const Tensor& valid,
                     std::map<std::string, double>& metrics) {
@@ -132,7 +147,7 @@ RewardStack::Result RewardStack::score(const RewardInput& input, SlowScoring* be
   std::optional<SlowScoring> own;
   if (begun == nullptr && has_slow() && answers.rows > 0) {
     own.emplace(
-        *this, [batch = answers.to(at::kCPU)](auto) { return batch; }, SlowScoring::Step(input));
+        *this, [batch = answers.to(at::kCPU)](auto, const auto&) { return batch; }, SlowScoring::Step(input));
     own->add_all(input);
     begun = &*own;
   }
@@ -157,6 +172,7 @@ RewardStack::Result RewardStack::score(const RewardInput& input, SlowScoring* be
                   {"per_answer", part.per_answer, "B K", true},
                   {"valid", part.valid, "B", true},
                   {"confidence", answers.confidence, "B K"}});
+    const int64_t nonfinite = leave_out_nonfinite(part);
     const double weight = term.weight.at(input.step, input.steps);
     const Tensor weighted = weight * masked(part.row, part.valid);
     if (weight != 0) result.total += weighted;
@@ -173,6 +189,10 @@ RewardStack::Result RewardStack::score(const RewardInput& input, SlowScoring* be
     for (const auto& [key, value] : part.metrics) result.metrics[prefix + key] = value;
     result.weights.push_back(weight);
     if (!part.problem.empty()) result.problems.push_back(fmt::format("{}: {}", term.name, part.problem));
+    if (nonfinite == 0) continue;
+    result.metrics[prefix + "nonfinite_rows"] = static_cast<double>(nonfinite);
+    result.problems.push_back(
+        fmt::format("{}: its value is not a finite number in some rows, which are left out", term.name));
   }
   const double all = std::accumulate(shares.begin(), shares.end(), 0.0);
   for (size_t i = 0; i < terms_.size() && all > 0; ++i)
@@ -190,7 +210,8 @@ Tensor RewardStack::score_subset(const RewardInput& input, const Result& result,
     if (result.weights[i] == 0) continue;
     const RewardOutput& part = result.parts[i];
     const Tensor subset = terms_[i].reward->score_subset(input, keep);
-    total += result.weights[i] * masked(subset.defined() ? subset : part.row, part.valid);
+    const Tensor earned = masked(subset.defined() ? subset : part.row, part.valid);
+    total += result.weights[i] * at::where(at::isfinite(earned), earned, at::zeros_like(earned));
   }
   return total;
 }

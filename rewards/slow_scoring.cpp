@@ -3,9 +3,11 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <exception>
+#include <iterator>
 #include <mutex>
 #include <thread>
 
@@ -16,7 +18,7 @@ namespace plural {
 
 /// Rows of one example, with all that a reward may look at.
 struct SlowScoring::Rows {
-  int64_t first_row;
+  std::vector<int64_t> places;  // in the batch
   std::shared_ptr<const Example> example;
   int64_t num_answers = 1;
   std::vector<std::string> texts;
@@ -66,6 +68,8 @@ struct SlowScoring::Runner {
 
   static void work(const Call& call);
   static void judge(const Call& call, const std::vector<Rows>& groups);
+  /// `rows`: of the whole batch.
+  static void remember(const Piece& piece, const std::vector<SlowRow>& rows, SlowMemory::Term& known);
   /// Waits for the thread, at most until `deadline`, then asks it to stop, then gives it up. False when it was late.
   bool end(Clock::time_point deadline);
 
@@ -101,13 +105,14 @@ void SlowScoring::Runner::judge(const Call& call, const std::vector<Rows>& group
       views.push_back(view);
       examples.push_back(rows.example.get());
       texts.push_back(rows.texts[i]);
-      piece.rows.push_back(rows.first_row + static_cast<int64_t>(i));
+      piece.rows.push_back(rows.places[i]);
     }
   }
   std::string problem;
   std::exception_ptr error;
+  bool judged = false;
   try {
-    const AnswerBatch answers = call.parse(views);
+    const AnswerBatch answers = call.parse(views, call.stop);
     {
       const std::lock_guard lock(shared.mutex);
       shared.judging = true;
@@ -125,10 +130,11 @@ void SlowScoring::Runner::judge(const Call& call, const std::vector<Rows>& group
                   {"per_answer", piece.output.per_answer, "B K", true},
                   {"valid", piece.output.valid, "B", true},
                   {"confidence", answers.confidence, "B K"}});
+    judged = true;
   } catch (const InputError&) {
     error = std::current_exception();
   } catch (const std::exception& thrown) {
-    problem = thrown.what();
+    if (!call.stop.stop_requested()) problem = thrown.what();  // else it is late, whatever it says
   } catch (...) {
     problem = "an exception of an unknown type";
   }
@@ -136,7 +142,7 @@ void SlowScoring::Runner::judge(const Call& call, const std::vector<Rows>& group
   shared.judging = false;
   if (error && !shared.error) shared.error = error;
   if (!problem.empty() && shared.problem.empty()) shared.problem = problem;
-  if (!error && problem.empty()) shared.done.push_back(std::move(piece));
+  if (judged) shared.done.push_back(std::move(piece));
 }
 
 void SlowScoring::Runner::work(const Call& call) {
@@ -169,7 +175,8 @@ bool SlowScoring::Runner::end(Clock::time_point deadline) {
     in_time = shared->changed.wait_until(lock, deadline, returned);
     if (!in_time) {
       stop.request_stop();
-      // What it has judged by now still counts. Outside of the reward itself nothing takes long.
+      // What it has judged by now still counts. Outside of the reward itself nothing takes long: the matcher has been
+      // asked to stop, too.
       shared->changed.wait_for(lock, kGrace, returned);
       while (!shared->finished && !shared->judging) shared->changed.wait_for(lock, kGrace, returned);
     }
@@ -183,7 +190,29 @@ bool SlowScoring::Runner::end(Clock::time_point deadline) {
   return in_time;
 }
 
-SlowScoring::SlowScoring(const RewardStack& stack, Parse parse, const Step& step) : stack_(stack) {
+void SlowScoring::Runner::remember(const Piece& piece, const std::vector<SlowRow>& rows, SlowMemory::Term& known) {
+  const auto host = [](const Tensor& x, at::ScalarType type) {
+    return x.defined() ? x.to(at::kCPU, type).contiguous() : Tensor();
+  };
+  const Tensor value = host(piece.output.row, at::kFloat), valid = host(piece.output.valid, at::kBool),
+               parts = host(piece.output.per_answer, at::kFloat);
+  const int64_t slots = parts.defined() ? parts.size(1) : 0;
+  for (size_t i = 0; i < piece.rows.size(); ++i) {
+    SlowVerdict verdict{.value = value.const_data_ptr<float>()[i]};
+    if (valid.defined()) verdict.valid = valid.const_data_ptr<bool>()[i];
+    if (slots > 0) {
+      const float* first = parts.const_data_ptr<float>() + static_cast<int64_t>(i) * slots;
+      verdict.per_answer.assign(first, first + slots);
+    }
+    known.verdicts.emplace(rows[static_cast<size_t>(piece.rows[i])], std::move(verdict));
+  }
+  for (const auto& [key, count] : piece.output.metrics) known.metrics[key] += count;
+  if (known.problem.empty()) known.problem = piece.output.problem;
+}
+
+SlowScoring::SlowScoring(const RewardStack& stack, Parse parse, const Step& step, std::shared_ptr<SlowMemory> memory)
+    : stack_(stack), memory_(memory ? std::move(memory) : std::make_shared<SlowMemory>()) {
+  memory_->terms.resize(stack.terms().size());
   for (const RewardStack::Term& term : stack.terms()) {
     runners_.push_back(nullptr);
     if (!term.reward->slow()) continue;
@@ -200,79 +229,127 @@ SlowScoring::~SlowScoring() = default;
 
 void SlowScoring::add(int64_t first_row, const Example& example, int64_t num_answers, std::vector<std::string> texts,
                       std::vector<std::vector<TokenId>> ids) {
-  hand_over({{first_row, std::make_shared<const Example>(example), num_answers, std::move(texts), std::move(ids)}});
+  hand_over({take(first_row, example, num_answers, std::move(texts), std::move(ids))});
 }
 
 void SlowScoring::add_all(const RewardInput& input) {
   std::vector<Rows> groups;
   const Tensor asked = input.answers.k.to(at::kCPU);
-  const Example* last = nullptr;
-  for (size_t b = 0; b < input.completions.size(); ++b) {
-    const auto k = asked[static_cast<int64_t>(b)].item<int64_t>();
-    if (input.examples[b] != last || k != groups.back().num_answers)
-      groups.push_back({static_cast<int64_t>(b), std::make_shared<const Example>(*input.examples[b]), k, {}, {}});
-    last = input.examples[b];
-    groups.back().texts.push_back(input.completions[b]);
+  const auto k = asked.accessor<int64_t, 1>();
+  const auto rows = static_cast<int64_t>(input.completions.size());
+  for (int64_t first = 0, end = 0; first < rows; first = end) {
+    const Example* example = input.examples[static_cast<size_t>(first)];
+    std::vector<std::string> texts;
+    for (; end < rows && input.examples[static_cast<size_t>(end)] == example && k[end] == k[first]; ++end)
+      texts.push_back(input.completions[static_cast<size_t>(end)]);
+    groups.push_back(take(first, *example, k[first], std::move(texts), {}));
   }
   hand_over(groups);
 }
 
+SlowScoring::Rows SlowScoring::take(int64_t first_row, const Example& example, int64_t num_answers,
+                                    std::vector<std::string> texts, std::vector<std::vector<TokenId>> ids) {
+  Rows group{{}, std::make_shared<const Example>(example), num_answers, std::move(texts), std::move(ids)};
+  const auto first = static_cast<size_t>(first_row), count = group.texts.size();
+  rows_.resize(std::max(rows_.size(), first + count));
+  for (size_t i = 0; i < count; ++i) {
+    group.places.push_back(static_cast<int64_t>(first + i));
+    rows_[first + i] = {&example, num_answers, group.texts[i],
+                        group.ids.empty() ? std::vector<TokenId>() : group.ids[i]};
+  }
+  return group;
+}
+
+// Those that the term has no verdict on.
+SlowScoring::Rows SlowScoring::unknown(const Rows& group, const SlowMemory::Term& known) const {
+  Rows rest{{}, group.example, group.num_answers, {}, {}};
+  for (size_t i = 0; i < group.places.size(); ++i) {
+    if (known.verdicts.contains(rows_[static_cast<size_t>(group.places[i])])) continue;
+    rest.places.push_back(group.places[i]);
+    rest.texts.push_back(group.texts[i]);
+    if (!group.ids.empty()) rest.ids.push_back(group.ids[i]);
+  }
+  return rest;
+}
+
 void SlowScoring::hand_over(const std::vector<Rows>& groups) {
-  for (auto& runner : runners_) {
-    if (!runner || !runner->started) continue;
-    const std::lock_guard lock(runner->shared->mutex);
-    std::vector<Rows>& waiting = runner->shared->waiting;
-    waiting.insert(waiting.end(), groups.begin(), groups.end());
-    runner->shared->changed.notify_all();
+  for (size_t i = 0; i < runners_.size(); ++i) {
+    if (!runners_[i] || !runners_[i]->started) continue;
+    std::vector<Rows> fresh;
+    for (const Rows& group : groups)
+      if (Rows rest = unknown(group, memory_->terms[i]); !rest.places.empty()) fresh.push_back(std::move(rest));
+    if (fresh.empty()) continue;
+    Runner::Shared& shared = *runners_[i]->shared;
+    const std::lock_guard lock(shared.mutex);
+    std::move(fresh.begin(), fresh.end(), std::back_inserter(shared.waiting));
+    shared.changed.notify_all();
   }
 }
 
+// Ends the term's calls and takes over what they said. Afterwards there is a verdict on every row.
+void SlowScoring::settle(size_t i, Clock::time_point deadline) {
+  Runner& runner = *runners_[i];
+  const RewardStack::Term& term = stack_.terms()[i];
+  SlowMemory::Term& known = memory_->terms[i];
+  const bool in_time = runner.end(deadline);
+  const std::lock_guard lock(runner.shared->mutex);
+  if (runner.shared->error) std::rethrow_exception(runner.shared->error);
+  for (const Runner::Piece& piece : runner.shared->done) Runner::remember(piece, rows_, known);
+  if (known.problem.empty()) known.problem = runner.shared->problem;
+
+  bool failed = false;
+  for (const SlowRow& row : rows_) {
+    const auto [place, is_new] = known.verdicts.try_emplace(row);
+    if (!is_new) continue;
+    SlowVerdict& verdict = place->second;
+    verdict.failed = term.reward->applies_to(*row.example);
+    verdict.value = static_cast<float>(term.reward->fail_value());
+    if (!verdict.failed) verdict.valid = false;
+    failed = failed || verdict.failed;
+  }
+  if (!in_time && runner.started)
+    known.problem = fmt::format("not back within deadline_s = {}", term.deadline_s);
+  else if (!runner.started && failed)
+    known.problem = "an earlier call has not returned yet";
+}
+
 std::vector<RewardOutput> SlowScoring::finish(const AnswerBatch& answers) {
+  PLURAL_CHECK(static_cast<size_t>(answers.rows) == rows_.size(), "slow rewards judge the rows that were added");
   const auto begin = Clock::now();
   std::vector<RewardOutput> outputs(runners_.size());
-  const auto device = answers.confidence.device();
   for (size_t i = 0; i < runners_.size(); ++i) {
     if (!runners_[i]) continue;
-    Runner& runner = *runners_[i];
-    const RewardStack::Term& term = stack_.terms()[i];
-    const auto allowed = std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(term.deadline_s));
-    const bool in_time = runner.end(begin + allowed);
-    const std::lock_guard lock(runner.shared->mutex);
-    if (runner.shared->error) std::rethrow_exception(runner.shared->error);
-
-    RewardOutput& out = outputs[i];
-    out.row = at::full({answers.rows}, term.reward->fail_value(), at::kFloat);
-    Tensor per_answer = at::zeros({answers.rows, answers.slots}, at::kFloat);
-    Tensor valid = at::ones({answers.rows}, at::kBool);
-    Tensor judged = at::zeros({answers.rows}, at::kBool);
-    for (const Runner::Piece& piece : runner.shared->done) {
-      const Tensor rows = at::tensor(piece.rows, at::kLong);
-      const auto host = [](const Tensor& x, at::ScalarType type) { return x.to(at::kCPU, type); };
-      judged.index_fill_(0, rows, true);
-      out.row.index_copy_(0, rows, host(piece.output.row, at::kFloat));
-      if (piece.output.valid.defined()) {
-        valid.index_copy_(0, rows, host(piece.output.valid, at::kBool));
-        out.valid = valid;
-      }
-      if (piece.output.per_answer.defined()) {
-        const Tensor parts = host(piece.output.per_answer, at::kFloat);
-        per_answer.narrow(1, 0, parts.size(1)).index_copy_(0, rows, parts);
-        out.per_answer = per_answer;
-      }
-      for (const auto& [key, value] : piece.output.metrics) out.metrics[key] += value;
-      if (out.problem.empty()) out.problem = piece.output.problem;
-    }
-    out.metrics["failed_rows"] = static_cast<double>(answers.rows) - judged.sum().item<double>();
-    if (out.problem.empty()) out.problem = runner.shared->problem;
-    if (!runner.started)
-      out.problem = "an earlier call has not returned yet";
-    else if (!in_time)
-      out.problem = fmt::format("not back within deadline_s = {}", term.deadline_s);
-    out.row = out.row.to(device);
-    if (out.valid.defined()) out.valid = out.valid.to(device);
-    if (out.per_answer.defined()) out.per_answer = out.per_answer.to(device);
+    const std::chrono::duration<double> allowed(stack_.terms()[i].deadline_s);
+    settle(i, begin + std::chrono::duration_cast<Clock::duration>(allowed));
+    outputs[i] = output_of(memory_->terms[i], answers);
   }
   return outputs;
+}
+
+RewardOutput SlowScoring::output_of(const SlowMemory::Term& known, const AnswerBatch& answers) const {
+  Tensor row = at::empty({answers.rows}, at::kFloat), valid = at::ones({answers.rows}, at::kBool);
+  Tensor per_answer = at::zeros({answers.rows, answers.slots}, at::kFloat);
+  bool any_valid = false, any_parts = false;
+  int64_t failed = 0;
+  for (int64_t b = 0; b < answers.rows; ++b) {
+    const SlowVerdict& verdict = known.verdicts.at(rows_[static_cast<size_t>(b)]);
+    row.mutable_data_ptr<float>()[b] = verdict.value;
+    failed += verdict.failed;
+    if (verdict.valid) valid.mutable_data_ptr<bool>()[b] = *verdict.valid;
+    any_valid = any_valid || verdict.valid;
+    const int64_t parts = std::min(answers.slots, static_cast<int64_t>(verdict.per_answer.size()));
+    std::copy_n(verdict.per_answer.begin(), parts, per_answer.mutable_data_ptr<float>() + b * answers.slots);
+    any_parts = any_parts || parts > 0;
+  }
+  const auto device = answers.confidence.device();
+  RewardOutput out;
+  out.row = row.to(device);
+  if (any_valid) out.valid = valid.to(device);
+  if (any_parts) out.per_answer = per_answer.to(device);
+  out.metrics = known.metrics;
+  out.metrics["failed_rows"] = static_cast<double>(failed);
+  out.problem = known.problem;
+  return out;
 }
 
 }  // namespace plural

@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -133,7 +134,9 @@ class Matcher {
     return {[this, &example](const Answer& candidate) { return match(candidate, example); }};
   }
   /// match() of many questions at once: what build_answer_batch calls. Override it where asking together saves time.
-  virtual MatchVerdicts match_all(std::span<const MatchQuestion> questions) const;
+  /// One that waits for something outside bounds its time itself, and returns soon once `stop` asks for it; what has no
+  /// answer by then is no match.
+  virtual MatchVerdicts match_all(std::span<const MatchQuestion> questions, const std::stop_token& stop = {}) const;
   /// For each gold answer, the one that stands for it: itself where its answer or an alias matches it; another one
   /// where its spellings are that one's (a gold answer that is listed twice); -1 where they match nothing. Asks
   /// prepare()'s function about the spellings: override it where a question is dear.
@@ -144,10 +147,12 @@ class Matcher {
 };
 
 /// "normalised" (equal normal forms of answer), "alias" (answer or any alias), "word_set" (equal sets of
-/// singular-folded words, aliases included); with options: "external" (asks worker processes,
-/// docs/rewards/external.md), "code" (runs programs against tests, docs/rewards/code.md). Unknown names and options
-/// throw InputError.
-std::unique_ptr<Matcher> make_matcher(std::string_view name, const ConfigNode& options = {});
+/// singular-folded words, aliases included); with options: "numeric" (numbers within a tolerance), "external" (asks
+/// worker processes), "code" (runs programs against tests), "judge" (asks another model over HTTP). docs/guides/
+/// matchers.md has the rules. `variables` is asked for the secrets that options name (`api_key_env`). Unknown names and
+/// options throw InputError.
+std::unique_ptr<Matcher> make_matcher(std::string_view name, const ConfigNode& options = {},
+                                      const VariableLookup& variables = {});
 
 /// B parsed completions as tensors on one device: all that rewards and credit need. K = slots.
 /// Slots past a row's last answer have `present` false and match -1.
@@ -201,9 +206,10 @@ struct CompletionView {
 
 /// Parses, matches and packs, rows in parallel. Host work only here; everything after is tensor work on `device`.
 /// `tokenizer` may be null when no ids are given. `dtype` is that of the confidences and gold weights, and so of
-/// the rewards computed from them: float32, or float64 where the last digits count.
+/// the rewards computed from them: float32, or float64 where the last digits count. `stop` is for the matcher: once it
+/// asks to stop, Interrupted is thrown, as the verdicts are not all there.
 AnswerBatch build_answer_batch(std::span<const CompletionView> completions, const AnswerFormat& format,
                                const Matcher& matcher, const Tokenizer* tokenizer, at::Device device = at::kCPU,
-                               at::ScalarType dtype = at::kFloat);
+                               at::ScalarType dtype = at::kFloat, const std::stop_token& stop = {});
 
 }  // namespace plural

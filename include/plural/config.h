@@ -13,14 +13,19 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 namespace plural {
+
+/// The value of a variable of the caller's environment, or nullopt. The library reads none itself.
+using VariableLookup = std::function<std::optional<std::string>(std::string_view)>;
 
 /// A place in a file, 1-based; line 0 = no place (a default or a --set override).
 struct Mark {

@@ -39,7 +39,8 @@ struct RewardInput {
   std::stop_token stop{};                     ///< asks a slow reward to return soon; what it has not judged yet fails
 };
 
-/// What a reward returns. Tensors are on the device of the input.
+/// What a reward returns. Tensors are on the device of the input. A row in which `row` or `per_answer` holds NaN or an
+/// infinity counts as one that the reward does not apply to.
 struct RewardOutput {
   Tensor row{};                             ///< [B] float32
   Tensor per_answer{};                      ///< [B, K] float32, optional: the part of `row` that each answer earned
@@ -77,10 +78,10 @@ class Reward {
   virtual bool slow() const { return false; }
   /// What a row is paid when a slow reward throws or is not back in time.
   virtual double fail_value() const { return 0.0; }
+  /// False: the reward never applies to rows of this example, so none is paid the fail value. Asked about the rows that
+  /// a slow reward did not judge; cheap, and called also while score() runs.
+  virtual bool applies_to(const Example& example) const { return true; }
 };
-
-/// The value of a variable of the caller's environment, or nullopt. The library reads none itself.
-using VariableLookup = std::function<std::optional<std::string>(std::string_view)>;
 
 /// What the bundled rewards get from the program that uses them.
 struct BuiltinRewardOptions {
@@ -134,8 +135,8 @@ class RewardStack {
   void add(std::unique_ptr<Reward> reward, RewardWeight weight = {}, std::string name = "",
            double deadline_s = kDeadlineS);
   /// Slow rewards run side by side; rows of one that throws or misses its deadline get its fail_value() and are counted
-  /// in "reward/<name>/failed_rows". An InputError passes through. `begun`: slow rewards are at work on these rows
-  /// already.
+  /// in "reward/<name>/failed_rows", but for those that it does not apply to. An InputError passes through. `begun`:
+  /// slow rewards are at work on these rows already.
   Result score(const RewardInput& input, SlowScoring* begun = nullptr) const;
   bool has_slow() const;
   /// f(A_keep), [B] float32: what the slots of `keep` ([B, K] bool) are paid together, with the weights of `result`,

@@ -42,8 +42,9 @@ struct RunProgress {
 };
 
 struct RunOptions {
-  bool resume = false;  ///< go on from the newest good checkpoint of the output folder
-  StopToken stop;       ///< asked between steps: then a checkpoint is written and the run ends
+  bool resume = false;       ///< go on from the newest good checkpoint of the output folder
+  StopToken stop;            ///< asked between steps: then a checkpoint is written and the run ends
+  VariableLookup variables;  ///< asked for the secrets that the matcher's options name (`api_key_env`); may be empty
   /// Text for people: the table of what a step holds, the reward formula, notes. May be empty.
   std::function<void(const std::string&)> message;
   /// After every step. May be empty.

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -43,6 +44,7 @@ struct RlOptions {
   SamplingOptions sampling;
   uint64_t seed = 1;
   ReferenceUpdateOptions reference_update{};  ///< of RlParts::reference
+  std::stop_token stop{};                     ///< ends a matcher's wait; step() then throws Interrupted
 };
 
 /// Throws InputError naming both when the objective cannot take the advantages that the estimator gives, or would weigh
@@ -54,6 +56,7 @@ struct RowRecord {
   const Example* example = nullptr;
   const Completion* completion = nullptr;
   const AnswerSet* answers = nullptr;
+  std::vector<int64_t> match;  ///< of each of these answers: the gold answer that it is, or -1
   double total = 0;
   double advantage = 0;
   std::vector<std::pair<std::string, double>> rewards;  ///< unweighted value of each reward
@@ -120,9 +123,10 @@ class RlTrainer {
   Tensor teaching_groups(LastStep& s) const;
   void keep_wanted(LastStep& s, const Tensor& teaching) const;
   Tensor completion_entropy(const LastStep& s) const;
+  void begin_slow_rewards(LastStep& s) const;
   RolloutBatch generate_and_hand_over(LastStep& s, std::span<const std::vector<TokenId>> prompts,
                                       const RolloutKey& key) const;
-  AnswerBatch parse_rows(std::span<const CompletionView> views, at::Device device) const;
+  AnswerBatch parse_rows(std::span<const CompletionView> views, at::Device device, const std::stop_token& stop) const;
   RewardInput reward_input(const LastStep& s, int64_t samples_per_prompt) const;
   void pay_kl(LastStep& s) const;
   Tensor score_greedy(const LastStep& s) const;

@@ -40,12 +40,14 @@ class ReadFormat final : public AnswerFormat {
   std::span<const SampledSet> sets_;
 };
 
-AnswerBatch batch_of(std::span<const SampledSet> sets, int64_t k, const AnswerFormat& format, const Matcher& matcher) {
+AnswerBatch batch_of(std::span<const SampledSet> sets, int64_t k, const AnswerFormat& format, const Matcher& matcher,
+                     const std::stop_token& stop) {
   std::vector<std::string> names;
   for (size_t row = 0; row < sets.size(); ++row) names.push_back(std::to_string(row));
   std::vector<CompletionView> views;
   for (size_t row = 0; row < sets.size(); ++row) views.push_back({sets[row].example, names[row], {}, k});
-  AnswerBatch batch = build_answer_batch(views, ReadFormat(format, sets), matcher, nullptr, at::kCPU, at::kDouble);
+  AnswerBatch batch = build_answer_batch(views, ReadFormat(format, sets), matcher, nullptr, at::kCPU, at::kDouble,
+                                         stop);
   for (size_t row = 0; row < sets.size(); ++row) batch.length[static_cast<int64_t>(row)] = sets[row].tokens;
   return batch;
 }
@@ -125,8 +127,8 @@ Json to_json(const SamplingOptions& sampling) {
 }  // namespace
 
 Evaluation evaluate(std::span<const SampledSet> sets, int64_t k, const AnswerFormat& format, const Matcher& matcher,
-                    const BootstrapOptions& bootstrap) {
-  const AnswerBatch batch = batch_of(sets, k, format, matcher);
+                    const BootstrapOptions& bootstrap, const std::stop_token& stop) {
+  const AnswerBatch batch = batch_of(sets, k, format, matcher, stop);
   std::vector<int64_t> prompts;
   double answers = 0, forced_answers = 0, forced_confidences = 0;
   for (const SampledSet& set : sets) {

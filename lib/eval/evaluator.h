@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -31,9 +32,10 @@ struct Evaluation {
   std::string samples;                      ///< JSON Lines, one set a line (lib/eval/sample_record.h)
 };
 
-/// All sets were asked for k answers. No replicates, no intervals.
+/// All sets were asked for k answers. No replicates, no intervals. `stop` ends the wait for a matcher that asks
+/// outside; Interrupted is thrown then.
 Evaluation evaluate(std::span<const SampledSet> sets, int64_t k, const AnswerFormat& format, const Matcher& matcher,
-                    const BootstrapOptions& bootstrap = {.replicates = 0});
+                    const BootstrapOptions& bootstrap = {.replicates = 0}, const std::stop_token& stop = {});
 
 /// What metrics.json says beside the numbers.
 struct EvaluationInfo {

@@ -68,13 +68,6 @@ Json answers_record(std::span<const std::string_view> completions, const AnswerS
 }
 
 Json sample_record(const Example& example, std::span<const Completion> completions, const AnswerSet& answers,
-                   const Matcher& matcher) {
-  std::vector<MatchQuestion> questions;
-  for (const Answer& answer : answers.answers) questions.push_back({&answer, &example});
-  return sample_record(example, completions, answers, matcher.match_all(questions).gold, matcher);
-}
-
-Json sample_record(const Example& example, std::span<const Completion> completions, const AnswerSet& answers,
                    std::span<const int64_t> match, const Matcher& matcher) {
   Json gold = Json::array(), texts = Json::array();
   for (const GoldAnswer& answer : example.gold) gold.push_back(answer.answer);

@@ -22,9 +22,6 @@ namespace plural::eval {
 /// `match`: which gold answer each answer is, -1 = none; its size is that of `answers`.
 nlohmann::ordered_json sample_record(const Example& example, std::span<const Completion> completions,
                                      const AnswerSet& answers, std::span<const int64_t> match, const Matcher& matcher);
-/// The same; the matcher is asked.
-nlohmann::ordered_json sample_record(const Example& example, std::span<const Completion> completions,
-                                     const AnswerSet& answers, const Matcher& matcher);
 
 /// The `answers` list of a record; `completions` are the texts that were parsed: one, or one for each answer.
 nlohmann::ordered_json answers_record(std::span<const std::string_view> completions, const AnswerSet& answers,

@@ -121,6 +121,11 @@ void WorkerPool::give_back(Subprocess worker) {
 
 void WorkerPool::run(const std::string& kind, Request& request, const std::stop_token& stop) {
   request.results.assign(request.places.size(), Json());
+  if (stop.stop_requested()) {  // start no worker for it
+    request.counts.failures += static_cast<int64_t>(request.places.size());
+    request.counts.problem = "the caller stopped waiting";
+    return;
+  }
   Json message = {{"kind", kind}, {"items", Json::array()}};
   for (const size_t place : request.places) message["items"].push_back(request.items[place]);
   {

@@ -143,7 +143,7 @@ AnswerBatch AnswerBatch::to(at::Device device) const {
 
 AnswerBatch build_answer_batch(std::span<const CompletionView> completions, const AnswerFormat& format,
                                const Matcher& matcher, const Tokenizer* tokenizer, at::Device device,
-                               at::ScalarType dtype) {
+                               at::ScalarType dtype, const std::stop_token& stop) {
   PLURAL_CHECK(dtype == at::kFloat || dtype == at::kDouble, "confidences are float32 or float64");
   const auto rows = static_cast<int64_t>(completions.size());
   int64_t slots = 1, gold_slots = 1;
@@ -214,7 +214,8 @@ AnswerBatch build_answer_batch(std::span<const CompletionView> completions, cons
     for (const Answer& answer : batch.sets[b].answers)
       if (!answer.answer_bytes.empty()) questions.push_back({&answer, completions[b].example});
   }
-  MatchVerdicts verdicts = matcher.match_all(questions);
+  MatchVerdicts verdicts = matcher.match_all(questions, stop);
+  if (stop.stop_requested()) throw Interrupted("asked to stop while answers were being matched");
   PLURAL_CHECK(verdicts.gold.size() == questions.size(), "a matcher answers every question");
   const std::unordered_map<const Example*, GoldTable> gold = read_gold(completions, matcher, verdicts);
 

@@ -2,24 +2,31 @@
 #include "lib/text/code_matcher.h"
 
 #include <map>
-#include <mutex>
 #include <unordered_map>
 #include <utility>
 
 #include "lib/core/format.h"
 #include "lib/external/parallel.h"
 #include "lib/external/program_judge.h"
+#include "lib/external/stop_after.h"
+#include "lib/text/asked_matcher.h"
 #include "plural/error.h"
 
 namespace plural {
 namespace {
 
-// Verdicts remembered; a full table is emptied.
-constexpr size_t kMemory = 100'000;
-
 class CodeMatcher final : public Matcher {
  public:
-  explicit CodeMatcher(external::ProgramOptions options) : options_(std::move(options)), judge_(options_) {}
+  struct Options : external::ProgramOptions {
+    double deadline_s = kMatchDeadlineS;
+    template <class V>
+    void fields(V& v) {
+      ProgramOptions::fields(v);
+      v.field("deadline_s", deadline_s, above(0), kMatchDeadlineHelp);
+    }
+  };
+
+  explicit CodeMatcher(Options options) : options_(std::move(options)), judge_(options_) {}
 
   std::string name() const override { return "code"; }
   // The text: normal forms lose what tells x + y from x - y.
@@ -27,10 +34,10 @@ class CodeMatcher final : public Matcher {
 
   int64_t match(const Answer& candidate, const Example& example) const override {
     const MatchQuestion question{&candidate, &example};
-    return match_all({&question, 1}).gold[0];
+    return match_all({&question, 1}, {}).gold[0];
   }
 
-  MatchVerdicts match_all(std::span<const MatchQuestion> questions) const override {
+  MatchVerdicts match_all(std::span<const MatchQuestion> questions, const std::stop_token& stop) const override {
     std::map<Question, Job> jobs;  // equal questions are asked once
     for (size_t i = 0; i < questions.size(); ++i) {
       const Example& example = *questions[i].example;
@@ -43,18 +50,22 @@ class CodeMatcher final : public Matcher {
     std::vector<std::pair<const Question*, Job*>> work;
     std::unordered_map<const Example*, std::vector<external::ProgramTest>> tests;
     for (auto& [question, job] : jobs) {
-      if (recall(question, &job.gold)) continue;
+      if (const auto known = memory_.find(question)) {
+        job.gold = *known;
+        continue;
+      }
       const auto [found, is_new] = tests.try_emplace(job.example);
       if (is_new) found->second = tests_of(*job.example);
       work.emplace_back(&question, &job);
     }
+    const external::StopAfter deadline(options_.deadline_s, stop);
     external::for_each_parallel(static_cast<int64_t>(work.size()), options_.parallel, [&](int64_t i) {
       const auto& [question, job] = work[static_cast<size_t>(i)];
       const std::vector<external::ProgramTest>& own = tests.at(job->example);
-      const external::ProgramVerdict verdict = judge_.judge(question->second, own, /*all=*/false);
+      const external::ProgramVerdict verdict = judge_.judge(question->second, own, /*all=*/false, deadline.token());
       job->problem = verdict.problem;
       job->gold = verdict.passed == static_cast<int64_t>(own.size()) ? 0 : -1;
-      if (job->problem.empty()) remember(*question, job->gold);
+      if (job->problem.empty()) memory_.keep(*question, job->gold);
     });
 
     MatchVerdicts verdicts;
@@ -66,6 +77,8 @@ class CodeMatcher final : public Matcher {
       verdicts.metrics["failures"] += job.problem.empty() ? 0 : 1;
       if (verdicts.problem.empty()) verdicts.problem = job.problem;
     }
+    if (deadline.time_is_up() && verdicts.metrics["failures"] > 0)
+      verdicts.problem = fmt::format("not all programs were run within deadline_s = {}", options_.deadline_s);
     return verdicts;
   }
 
@@ -95,23 +108,9 @@ class CodeMatcher final : public Matcher {
     return tests;
   }
 
-  bool recall(const Question& question, int64_t* gold) const {
-    const std::lock_guard lock(mutex_);
-    const auto found = memory_.find(question);
-    if (found == memory_.end()) return false;
-    *gold = found->second;
-    return true;
-  }
-  void remember(const Question& question, int64_t gold) const {
-    const std::lock_guard lock(mutex_);
-    if (memory_.size() >= kMemory) memory_.clear();
-    memory_[question] = gold;
-  }
-
-  external::ProgramOptions options_;
+  Options options_;
   external::ProgramJudge judge_;
-  mutable std::mutex mutex_;
-  mutable std::map<Question, int64_t> memory_;  // verdicts only; failures are asked again
+  mutable VerdictMemory<Question> memory_;
 };
 
 }  // namespace
@@ -119,7 +118,7 @@ class CodeMatcher final : public Matcher {
 std::unique_ptr<Matcher> make_code_matcher(const ConfigNode& options) {
   ConfigNode map = options;
   map.kind = ConfigNode::Kind::kMap;
-  return std::make_unique<CodeMatcher>(read_options<external::ProgramOptions>(map));
+  return std::make_unique<CodeMatcher>(read_options<CodeMatcher::Options>(map));
 }
 
 }  // namespace plural

@@ -2,14 +2,14 @@
 #include "lib/text/external_matcher.h"
 
 #include <algorithm>
-#include <mutex>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <unordered_map>
 
 #include "lib/core/format.h"
-#include "lib/external/worker_pool.h"
 #include "lib/core/utf8.h"
+#include "lib/external/stop_after.h"
+#include "lib/external/worker_pool.h"
+#include "lib/text/asked_matcher.h"
 #include "plural/error.h"
 
 namespace plural {
@@ -17,20 +17,19 @@ namespace {
 
 using Json = nlohmann::json;
 
-// Verdicts remembered; a full table is emptied.
-constexpr size_t kMemory = 100'000;
-
 class ExternalMatcher final : public Matcher {
  public:
   struct Options : external::WorkerOptions {
     std::vector<std::string> sources;
     std::string fallback = "alias";
+    double deadline_s = kMatchDeadlineS;
     template <class V>
     void fields(V& v) {
       WorkerOptions::fields(v);
       v.field("sources", sources, required_value(), "the workers are asked for examples of these sources only");
-      v.field("fallback", fallback, one_of({"normalised", "alias", "word_set"}),
+      v.field("fallback", fallback, one_of({"normalised", "alias", "word_set", "numeric"}),
               "the matcher of all other examples; where it finds a match no worker is asked");
+      v.field("deadline_s", deadline_s, above(0), kMatchDeadlineHelp);
     }
   };
 
@@ -42,21 +41,17 @@ class ExternalMatcher final : public Matcher {
 
   int64_t match(const Answer& candidate, const Example& example) const override {
     const MatchQuestion question{&candidate, &example};
-    return match_all({&question, 1}).gold[0];
+    return match_all({&question, 1}, {}).gold[0];
   }
 
   /// Spellings are compared by the fallback. What it can match with nothing (option "A") a worker may know: it counts
   /// by its text.
   std::vector<int64_t> gold_owners(const Example& example) const override {
     std::vector<int64_t> owners = fallback_->gold_owners(example);
-    if (!asks_about(example)) return owners;
-    std::unordered_map<std::string_view, int64_t> first;
-    for (size_t i = 0; i < owners.size(); ++i)
-      if (owners[i] < 0) owners[i] = first.emplace(example.gold[i].answer, static_cast<int64_t>(i)).first->second;
-    return owners;
+    return asks_about(example) ? owners_by_text(example, std::move(owners)) : owners;
   }
 
-  MatchVerdicts match_all(std::span<const MatchQuestion> questions) const override {
+  MatchVerdicts match_all(std::span<const MatchQuestion> questions, const std::stop_token& stop) const override {
     MatchVerdicts verdicts = fallback_->match_all(questions);
     std::erase_if(verdicts.owners, [this](const auto& entry) { return asks_about(*entry.first); });
     std::unordered_map<std::string, std::vector<size_t>> asked;  // question as sent -> places of it
@@ -69,7 +64,7 @@ class ExternalMatcher final : public Matcher {
       if (spellings.is_null()) spellings = gold_of(example);
       const Json item = {{"candidate", replace_invalid_utf8(questions[i].candidate->text)}, {"gold", spellings}};
       const std::string key = item.dump(-1, ' ', false, Json::error_handler_t::replace);
-      if (const auto known = remembered(key)) {
+      if (const auto known = memory_.find(key)) {
         verdicts.gold[i] = *known;
       } else {
         asked[key].push_back(i);
@@ -81,7 +76,7 @@ class ExternalMatcher final : public Matcher {
       items.push_back(Json::parse(entry.first));
       order.push_back(&entry);
     }
-    external::WorkerAnswers answers = pool_.ask("match", items);
+    external::WorkerAnswers answers = ask(items, stop);
     for (size_t i = 0; i < items.size(); ++i) {
       const Json index = answers.results[i].is_object() ? answers.results[i].value("match", Json()) : Json();
       const auto choices = static_cast<int64_t>(items[i]["gold"].size());
@@ -94,7 +89,7 @@ class ExternalMatcher final : public Matcher {
         }
         continue;
       }
-      remember(order[i]->first, index.get<int64_t>());
+      memory_.keep(order[i]->first, index.get<int64_t>());
       for (const size_t place : order[i]->second) verdicts.gold[place] = index.get<int64_t>();
     }
     verdicts.metrics = {{"asked", static_cast<double>(items.size())},
@@ -119,22 +114,19 @@ class ExternalMatcher final : public Matcher {
     }
     return list;
   }
-  std::optional<int64_t> remembered(const std::string& key) const {
-    const std::lock_guard lock(mutex_);
-    const auto found = memory_.find(key);
-    return found == memory_.end() ? std::nullopt : std::optional(found->second);
-  }
-  void remember(const std::string& key, int64_t index) const {
-    const std::lock_guard lock(mutex_);
-    if (memory_.size() >= kMemory) memory_.clear();
-    memory_[key] = index;
+  external::WorkerAnswers ask(const std::vector<Json>& items, const std::stop_token& stop) const {
+    if (items.empty()) return {};
+    const external::StopAfter deadline(options_.deadline_s, stop);
+    external::WorkerAnswers answers = pool_.ask("match", items, deadline.token());
+    if (deadline.time_is_up() && answers.failures > 0)
+      answers.problem = fmt::format("not all questions were answered within deadline_s = {}", options_.deadline_s);
+    return answers;
   }
 
   Options options_;
   std::unique_ptr<Matcher> fallback_;
   mutable external::WorkerPool pool_;
-  mutable std::mutex mutex_;
-  mutable std::unordered_map<std::string, int64_t> memory_;  // verdicts only; failures are asked again
+  mutable VerdictMemory<std::string> memory_;
 };
 
 }  // namespace

@@ -8,7 +8,9 @@
 #include "lib/core/format.h"
 #include "lib/text/code_matcher.h"
 #include "lib/text/external_matcher.h"
+#include "lib/text/judge_matcher.h"
 #include "lib/text/normal_form.h"
+#include "lib/text/numeric_matcher.h"
 #include "plural/answers.h"
 #include "plural/error.h"
 
@@ -103,7 +105,7 @@ class KeyMatcher final : public Matcher {
 
 }  // namespace
 
-MatchVerdicts Matcher::match_all(std::span<const MatchQuestion> questions) const {
+MatchVerdicts Matcher::match_all(std::span<const MatchQuestion> questions, const std::stop_token&) const {
   std::unordered_map<const Example*, size_t> places;  // the rows of a group share what was made ready once
   std::vector<const Example*> examples;
   std::vector<size_t> place_of(questions.size());
@@ -153,17 +155,20 @@ std::vector<int64_t> Matcher::gold_owners(const Example& example) const {
   return owners;
 }
 
-std::unique_ptr<Matcher> make_matcher(std::string_view name, const ConfigNode& options) {
+std::unique_ptr<Matcher> make_matcher(std::string_view name, const ConfigNode& options,
+                                      const VariableLookup& variables) {
+  if (name == "numeric") return make_numeric_matcher(options);
   if (name == "external") return make_external_matcher(options);
   if (name == "code") return make_code_matcher(options);
+  if (name == "judge") return make_judge_matcher(options, variables);
   if (!options.entries.empty())
     throw InputError(fmt::format("{}: the matcher '{}' has no option '{}'", to_string(options.entries[0].mark), name,
                                  options.entries[0].key));
   if (name == "normalised") return std::make_unique<KeyMatcher>("normalised", false, false);
   if (name == "alias") return std::make_unique<KeyMatcher>("alias", true, false);
   if (name == "word_set") return std::make_unique<KeyMatcher>("word_set", true, true);
-  throw InputError(
-      fmt::format("unknown matcher '{}'; the matchers are normalised, alias, word_set, external, code", name));
+  throw InputError(fmt::format(
+      "unknown matcher '{}'; the matchers are normalised, alias, word_set, numeric, external, code, judge", name));
 }
 
 }  // namespace plural

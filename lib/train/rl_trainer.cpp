@@ -35,6 +35,7 @@ struct RlTrainer::LastStep {
   AnswerBatch answers;
   Tensor token_entropy;                       // [B, T], where a reward asks for it
   std::unique_ptr<Embedder> policy_embedder;  // for rewards that compare answers by the policy's states
+  std::shared_ptr<SlowMemory> judged;         // what slow rewards have said; only while the step samples
   std::unique_ptr<SlowScoring> slow;          // only while the step runs
   RewardStack::Result rewards;
   Tensor token_reward;  // [M], what is paid at single tokens: the KL in the reward
@@ -50,6 +51,8 @@ struct RlTrainer::LastStep {
 
   int64_t groups() const { return static_cast<int64_t>(prompts.size()); }
   size_t group_size() const { return examples.size() / prompts.size(); }
+  /// Gives the rows of a prompt to the slow rewards.
+  void hand_over(size_t prompt, std::span<const Completion> rows) const;
   /// Forgets the groups that are not kept ([P] bool); what was made of all of them must be made again.
   void keep(const Tensor& kept);
   std::vector<PackRow> pack_rows() const;
@@ -112,6 +115,17 @@ void RlTrainer::LastStep::keep(const Tensor& kept) {
   keep_groups(rollout.rows, kept, group);
   keep_groups(examples, kept, group);
   keep_groups(texts, kept, group);
+}
+
+void RlTrainer::LastStep::hand_over(size_t prompt, std::span<const Completion> rows) const {
+  std::vector<std::string> row_texts;
+  std::vector<std::vector<TokenId>> ids;
+  for (const Completion& row : rows) {
+    row_texts.push_back(row.text);
+    ids.push_back(row.ids);
+  }
+  const size_t first = prompt * rows.size();
+  slow->add(static_cast<int64_t>(first), *examples[first], num_answers[prompt], std::move(row_texts), std::move(ids));
 }
 
 std::vector<PackRow> RlTrainer::LastStep::pack_rows() const {
@@ -191,6 +205,7 @@ StepReport RlTrainer::step() {
   MetricMap metrics;
 
   sample(*last);
+  last->judged.reset();
   pay_kl(*last);
   estimate_values(*last);
   credit(*last);
@@ -276,57 +291,60 @@ void RlTrainer::generate(LastStep& s) const {
   PLURAL_CHECK(s.rollout.rows.size() == s.examples.size(), "the engine must return P * G rows");
 }
 
+// Sets the slow rewards to work on the rows that are there. Those that they judged in an earlier round of the step they
+// are not asked about again.
+void RlTrainer::begin_slow_rewards(LastStep& s) const {
+  const auto parse = [this](std::span<const CompletionView> views, const std::stop_token& stop) {
+    return parse_rows(views, at::kCPU, stop);
+  };
+  if (!s.judged) s.judged = std::make_shared<SlowMemory>();
+  s.slow = std::make_unique<SlowScoring>(parts_.rewards, parse,
+                                         SlowScoring::Step(reward_input(s, options_.samples_per_prompt)), s.judged);
+  const auto group = static_cast<size_t>(options_.samples_per_prompt);
+  for (size_t p = 0; p < s.rollout.prompts.size(); ++p)
+    s.hand_over(p, std::span<const Completion>(s.rollout.rows).subspan(p * group, group));
+}
+
 // Generates, and gives every group to the slow rewards as soon as it is complete; those of earlier rounds at once.
 RolloutBatch RlTrainer::generate_and_hand_over(LastStep& s, std::span<const std::vector<TokenId>> prompts,
                                                const RolloutKey& key) const {
   if (!parts_.rewards.has_slow()) return parts_.engine.generate(prompts, options_.sampling, key);
   const auto group = static_cast<size_t>(options_.samples_per_prompt);
   const size_t done = s.rollout.prompts.size();
-  const auto parse = [this](std::span<const CompletionView> views) { return parse_rows(views, at::kCPU); };
-  s.slow = std::make_unique<SlowScoring>(parts_.rewards, parse,
-                                         SlowScoring::Step(reward_input(s, options_.samples_per_prompt)));
+  begin_slow_rewards(s);
   std::vector<bool> handed_over(prompts.size(), false);
-  const auto hand_over = [&](size_t prompt, std::span<const Completion> rows) {
-    std::vector<std::string> texts;
-    std::vector<std::vector<TokenId>> ids;
-    for (const Completion& row : rows) {
-      texts.push_back(row.text);
-      ids.push_back(row.ids);
-    }
-    s.slow->add(static_cast<int64_t>(prompt * group), *s.examples[prompt * group], s.num_answers[prompt],
-                std::move(texts), std::move(ids));
-  };
-  for (size_t p = 0; p < done; ++p) hand_over(p, std::span<const Completion>(s.rollout.rows).subspan(p * group, group));
   struct Forget {  // the callback refers to this call
     RolloutEngine& engine;
     ~Forget() { engine.set_group_done({}); }
   } forget{parts_.engine};
   parts_.engine.set_group_done([&](int64_t p, std::span<const Completion> rows) {
-    hand_over(done + static_cast<size_t>(p), rows);
+    s.hand_over(done + static_cast<size_t>(p), rows);
     handed_over[static_cast<size_t>(p)] = true;
   });
   RolloutBatch fresh = parts_.engine.generate(prompts, options_.sampling, key);
   PLURAL_CHECK(fresh.rows.size() == prompts.size() * group, "the engine must return P * G rows");
   for (size_t p = 0; p < prompts.size(); ++p)
-    if (!handed_over[p]) hand_over(done + p, std::span<const Completion>(fresh.rows).subspan(p * group, group));
+    if (!handed_over[p]) s.hand_over(done + p, std::span<const Completion>(fresh.rows).subspan(p * group, group));
   return fresh;
 }
 
-AnswerBatch RlTrainer::parse_rows(std::span<const CompletionView> views, at::Device device) const {
-  return build_answer_batch(views, parts_.format, parts_.matcher, &parts_.tokenizer, device);
+AnswerBatch RlTrainer::parse_rows(std::span<const CompletionView> views, at::Device device,
+                                  const std::stop_token& stop) const {
+  return build_answer_batch(views, parts_.format, parts_.matcher, &parts_.tokenizer, device, at::kFloat, stop);
 }
 
 void RlTrainer::parse(LastStep& s) const {
   std::vector<CompletionView> views;
   for (size_t b = 0; b < s.examples.size(); ++b)
     views.push_back({s.examples[b], s.texts[b], s.rollout.rows[b].ids, s.num_answers[b / s.group_size()]});
-  s.answers = parse_rows(views, parts_.policy.device());
+  s.answers = parse_rows(views, parts_.policy.device(), options_.stop);
   // Made anew at each step: it remembers what these weights said.
   s.policy_embedder = make_policy_embedder(parts_.policy, parts_.tokenizer);
 }
 
 void RlTrainer::score(LastStep& s) const {
   s.token_entropy = completion_entropy(s);
+  if (!s.slow && parts_.rewards.has_slow()) begin_slow_rewards(s);
   s.rewards = parts_.rewards.score(reward_input(s, options_.samples_per_prompt), s.slow.get());
   s.slow.reset();
 }
@@ -578,6 +596,7 @@ void RlTrainer::visit_rows(const std::function<void(const RowRecord&)>& visit) c
   if (!last_) return;
   const LastStep& s = *last_;
   const Tensor total = host(s.rewards.total), advantage = host(s.advantage.row);
+  const Tensor match = s.answers.match.to(at::kCPU).contiguous();
   std::vector<Tensor> scores, valid;
   for (const RewardOutput& part : s.rewards.parts) {
     scores.push_back(host(part.row));
@@ -588,6 +607,8 @@ void RlTrainer::visit_rows(const std::function<void(const RowRecord&)>& visit) c
     record.example = s.examples[b];
     record.completion = &s.rollout.rows[b];
     record.answers = &s.answers.sets[b];
+    const auto* first = match.const_data_ptr<int64_t>() + static_cast<int64_t>(b) * s.answers.slots;
+    record.match.assign(first, first + record.answers->answers.size());
     record.total = values(total)[b];
     record.advantage = values(advantage)[b];
     for (size_t i = 0; i < scores.size(); ++i)

@@ -14,6 +14,7 @@
 #include "lib/eval/evaluator.h"
 #include "lib/train/run_folder.h"
 #include "lib/train/run_parts.h"
+#include "lib/train/stop_relay.h"
 #include "plural/checkpoint.h"
 #include "plural/device.h"
 #include "plural/error.h"
@@ -47,11 +48,12 @@ class StepClock {
 class Run {
  public:
   Run(const RunConfig& config, const RunOptions& options, const Registry<Reward>& rewards)
-      : config_(config), options_(options), folder_(config, options.resume) {
+      : config_(config), options_(options), stop_(options.stop), folder_(config, options.resume) {
     const FileHashes hashes = hash_inputs(config_);
     if (folder_.resuming()) folder_.check_inputs(hashes);
-    parts_ = build_run_parts(config_, rewards);
-    trainer_ = make_run_trainer(config_, *parts_);  // looks at each example, so that lengths can be taken
+    parts_ = build_run_parts(config_, rewards, options_.variables);
+    // It looks at each example, so that lengths can be taken.
+    trainer_ = make_run_trainer(config_, *parts_, stop_.token());
     const int64_t longest = check_prompt_lengths(config_, *parts_);
     check_best_metric();
     say(describe_run(config_, *parts_, longest));
@@ -96,6 +98,13 @@ class Run {
     if (options_.message) options_.message(text);
   }
 
+  /// The same trouble every time is told once. `last`: what was told of before.
+  void tell(const std::string& when, const std::vector<std::string>& notes, std::vector<std::string>* last) const {
+    if (notes != *last)
+      for (const std::string& note : notes) say(fmt::format("note: {}: {}\n", when, note));
+    *last = notes;
+  }
+
   void restore() {
     std::vector<std::string> skipped;
     std::optional<TrainState> state;
@@ -119,8 +128,8 @@ class Run {
 
   /// False when asked to stop.
   bool train() {
-    // Sampling is by far the longest part of a step, and may be given up: the trainer is then as
-    // before the step.
+    // Sampling is by far the longest part of a step, and may be given up, as is waiting for a matcher that asks
+    // outside: the trainer is then as before the step.
     if (options_.stop.stop_possible()) {
       parts_->engine->set_progress(
           [this](int64_t, int64_t, int64_t) { return evaluating_ || !options_.stop.stop_requested(); });
@@ -136,10 +145,7 @@ class Run {
       }
       step_ = report.step;
       saved_model_stale_ = true;
-      // The same trouble every step is told once.
-      if (report.notes != notes_)
-        for (const std::string& note : report.notes) say(fmt::format("note: step {}: {}\n", step_, note));
-      notes_ = report.notes;
+      tell(fmt::format("step {}", step_), report.notes, &notes_);
       if (config_.samples.every > 0 && step_ % config_.samples.every == 0) {
         if (const std::string lines = trainer_->sample_lines(step_); !lines.empty())
           folder_.write_samples(step_, lines);
@@ -183,13 +189,18 @@ class Run {
     options.seed = static_cast<uint64_t>(config_.seed);
     evaluating_ = true;  // a stop waits for the end: the step's record is written once
     MetricMap metrics;
+    std::vector<std::string> notes;
     for (const HeldOut& set : parts_->held_out) {
       const auto sets = eval::sample_sets(
           {*parts_->engine, parts_->tokenizer, set.examples, *parts_->format, parts_->policy->context_length()},
           options);
       const eval::Evaluation evaluation = eval::evaluate(sets, options.num_answers, *parts_->format, *parts_->matcher);
       for (const auto& [name, value] : evaluation.metrics) metrics[metric_prefix(set) + name] = value;
+      if (!evaluation.match_problem.empty())
+        notes.push_back(fmt::format("{}some answers could not be judged and count as wrong: {}",
+                                    set.name.empty() ? "" : set.name + ": ", evaluation.match_problem));
     }
+    tell(fmt::format("evaluation after step {}", step_), notes, &evaluation_notes_);
     evaluating_ = false;
     keep_if_best(metrics);
     return metrics;
@@ -238,6 +249,7 @@ class Run {
 
   const RunConfig& config_;
   const RunOptions& options_;
+  StopRelay stop_;
   RunFolder folder_;
   std::unique_ptr<RunParts> parts_;
   std::unique_ptr<RunTrainer> trainer_;
@@ -245,6 +257,7 @@ class Run {
   int64_t step_ = 0;
   std::optional<BestModel> best_;   ///< in best/
   std::vector<std::string> notes_;  ///< of the last step
+  std::vector<std::string> evaluation_notes_;
   int64_t saved_step_ = 0;          ///< of the newest checkpoint; a fresh run needs none for step 0
   bool saved_model_stale_ = false;  ///< model/ is absent or older than the weights
   bool evaluating_ = false;

@@ -40,7 +40,7 @@ SamplingOptions rl_sampling(const RunConfig& config) {
 
 class RlRun final : public RunTrainer {
  public:
-  RlRun(const RunConfig& config, RunParts& parts)
+  RlRun(const RunConfig& config, RunParts& parts, std::stop_token stop)
       : parts_(parts),
         trainer_({*parts.policy, *parts.engine, parts.tokenizer, parts.examples, *parts.format, *parts.matcher,
                   parts.rewards, *parts.advantage, *parts.objective, *parts.optimizer, parts.reference.get(),
@@ -58,7 +58,8 @@ class RlRun final : public RunTrainer {
                   .max_batch_tokens = config.max_batch_tokens,
                   .sampling = rl_sampling(config),
                   .seed = static_cast<uint64_t>(config.seed),
-                  .reference_update = config.objective.reference_update}) {}
+                  .reference_update = config.objective.reference_update,
+                  .stop = std::move(stop)}) {}
   StepReport step() override { return trainer_.step(); }
   bool done() const override { return trainer_.done(); }
   TrainState state() const override { return trainer_.state(); }
@@ -68,7 +69,7 @@ class RlRun final : public RunTrainer {
     std::string lines;
     trainer_.visit_rows([&](const RowRecord& row) {
       nlohmann::ordered_json record = {{"step", step}};
-      record.update(eval::sample_record(*row.example, {row.completion, 1}, *row.answers, *parts_.matcher));
+      record.update(eval::sample_record(*row.example, {row.completion, 1}, *row.answers, row.match, *parts_.matcher));
       auto rewards = nlohmann::ordered_json::object();
       for (const auto& [name, value] : row.rewards) rewards[name] = value;
       record["rewards"] = std::move(rewards);
@@ -137,11 +138,12 @@ std::unique_ptr<Critic> build_critic(const RunConfig& config, RunParts& parts, a
 
 }  // namespace
 
-std::unique_ptr<RunParts> build_run_parts(const RunConfig& config, const Registry<Reward>& rewards) {
+std::unique_ptr<RunParts> build_run_parts(const RunConfig& config, const Registry<Reward>& rewards,
+                                          const VariableLookup& variables) {
   const bool rl = config.task == "rl";
   // Names and options first: a misspelt reward is found before a model is loaded.
   auto format = make_answer_format(config.format);
-  auto matcher = make_matcher(config.matcher.name, config.matcher.options);
+  auto matcher = make_matcher(config.matcher.name, config.matcher.options, variables);
   RewardStack stack;
   std::unique_ptr<AdvantageEstimator> advantage;
   std::unique_ptr<Objective> objective;
@@ -187,8 +189,8 @@ std::unique_ptr<RunParts> build_run_parts(const RunConfig& config, const Registr
   return parts;
 }
 
-std::unique_ptr<RunTrainer> make_run_trainer(const RunConfig& config, RunParts& parts) {
-  if (config.task == "rl") return std::make_unique<RlRun>(config, parts);
+std::unique_ptr<RunTrainer> make_run_trainer(const RunConfig& config, RunParts& parts, std::stop_token stop) {
+  if (config.task == "rl") return std::make_unique<RlRun>(config, parts, std::move(stop));
   return std::make_unique<SftRun>(config, parts);
 }
 

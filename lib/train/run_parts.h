@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -45,8 +46,9 @@ struct RunParts {
 };
 
 /// Loads data, tokenizer and model and builds the rest; cheap checks come before expensive loading.
-/// Everything that the user got wrong throws InputError.
-std::unique_ptr<RunParts> build_run_parts(const RunConfig& config, const Registry<Reward>& rewards);
+/// Everything that the user got wrong throws InputError. `variables`: RunOptions::variables.
+std::unique_ptr<RunParts> build_run_parts(const RunConfig& config, const Registry<Reward>& rewards,
+                                          const VariableLookup& variables);
 
 /// Throws InputError listing the examples whose prompts, in fine-tuning with the longest target that may be drawn, do
 /// not fit in the context (id, tokens, limit). Returns the longest prompt in tokens.
@@ -66,6 +68,7 @@ class RunTrainer {
   /// Lines of samples/step_N.jsonl for the last step; "" when the task has none.
   virtual std::string sample_lines(int64_t step) const = 0;
 };
-std::unique_ptr<RunTrainer> make_run_trainer(const RunConfig& config, RunParts& parts);
+/// `stop` ends what a step waits for outside of this process.
+std::unique_ptr<RunTrainer> make_run_trainer(const RunConfig& config, RunParts& parts, std::stop_token stop);
 
 }  // namespace plural

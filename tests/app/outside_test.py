@@ -3,10 +3,11 @@
 import json
 import os
 import pathlib
+import subprocess
 import sys
 import unittest
 
-from plural_command import RL, CommandTest, lines, make_model, plural, write_lines
+from plural_command import RL, SFT, CommandTest, lines, make_model, plural, write_lines
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 PLUGINS = pathlib.Path(os.environ["PLURAL_BIN"]).parent / "test_plugins"
@@ -88,6 +89,26 @@ class OutsideTest(CommandTest):
         done, _ = self.score(judge, [])
         self.assertEqual(done.returncode, 2)
         self.assertIn("'PLURAL_NO_SUCH_KEY' is not set", done.stderr)
+        done, _ = self.score(judge.replace("rewards: [{", "matcher: {").replace("}]", "}\nrewards: [coverage]"), [])
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("'PLURAL_NO_SUCH_KEY' is not set", done.stderr)
+
+    def test_an_evaluation_by_the_labels_of_a_judge(self):
+        stub = subprocess.Popen([sys.executable, str(SOURCE / "tests/support/judge_stub.py")], stdout=subprocess.PIPE, text=True)
+        self.addCleanup(stub.wait)
+        self.addCleanup(stub.kill)
+        self.addCleanup(stub.stdout.close)
+        url = f"http://127.0.0.1:{stub.stdout.readline().strip()}/v1/chat/completions"
+        text = ("<answer1>kitty [say Yes, it is]</answer1><confidence1>0.9</confidence1>"
+                "<answer2>cow [say no]</answer2><confidence2>0.1</confidence2>")
+        data = write_lines(self.dir / "stored.jsonl", [{"id": "q", "prompt": "Which?", "gold": ["cat"], "completion": text}])
+        config = self.dir / "judge.yaml"
+        config.write_text(SCORE.format(more=f"matcher: {{name: judge, url: \"{url}\", model: m, prompt: \"{{answer}}\"}}\nrewards: [coverage]"))
+        done = plural("eval", "--config", config, "--data", data, "--out", self.dir / "judged", "--bootstrap", 0)
+        self.check(done, 0)
+        metrics = json.loads((self.dir / "judged" / "metrics.json").read_text())["metrics"]
+        for name, value in (("accuracy", 0.5), ("coverage", 0.5), ("brier", 0.01), ("ece", 0.1), ("match/requests", 2)):
+            self.assertAlmostEqual(metrics[name], value, msg=name)
 
     def test_training_with_a_plugin_and_a_worker_resumes_bit_for_bit(self):
         model = make_model(self.dir)
@@ -117,6 +138,21 @@ class OutsideTest(CommandTest):
         drop = "reward/external/starts"  # a new process starts its own workers
         self.assertEqual([{k: v for k, v in line.items() if k != drop} for line in resumed],
                          [{k: v for k, v in line.items() if k != drop} for line in whole])
+
+    def test_evaluation_during_training_says_why_answers_could_not_be_judged(self):
+        worker = self.dir / "no_idea.py"
+        worker.write_text(WORKER.replace('{"value": len(item["completion"]) / 100}', '{"error": "no idea"}'))
+        held_out = write_lines(self.dir / "held_out.jsonl",
+                               [{"id": "q", "prompt": "Letters of group 0?", "gold": ["zz"], "source": "letters"}])
+        config = self.write_config(
+            SFT + "matcher: {{name: external, command: {command}, sources: [letters], workers: 1}}\n"
+            "evaluation: {{data: {held_out}, every: 20, sampling: {{max_new_tokens: 24}}}}\n",
+            model=make_model(self.dir), command=json.dumps([sys.executable, str(worker)]), held_out=held_out)
+        done = plural("train", config)
+        self.check(done, 0, "some answers could not be judged and count as wrong: ", "no idea")
+        self.assertEqual(done.stderr.count("could not be judged"), 1, done.stderr)  # not at each evaluation
+        last = lines((self.dir / "run" / "metrics.jsonl").read_text())[-1]
+        self.assertGreater(last["eval/match/failures"], 0)
 
 
 if __name__ == "__main__":

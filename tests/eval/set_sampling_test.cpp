@@ -408,11 +408,11 @@ class CountingMatcher final : public Matcher {
   std::string name() const override { return "counting"; }
   int64_t match(const Answer& candidate, const Example& example) const override {
     const MatchQuestion question{&candidate, &example};
-    return match_all({&question, 1}).gold[0];
+    return match_all({&question, 1}, {}).gold[0];
   }
   std::vector<int64_t> gold_owners(const Example& example) const override { return alias_->gold_owners(example); }
-  MatchVerdicts match_all(std::span<const MatchQuestion> questions) const override {
-    MatchVerdicts verdicts = alias_->match_all(questions);
+  MatchVerdicts match_all(std::span<const MatchQuestion> questions, const std::stop_token& stop) const override {
+    MatchVerdicts verdicts = alias_->match_all(questions, stop);
     for (size_t i = 0; i < questions.size(); ++i) {
       ++asked;
       if (questions[i].candidate->text != "kite") continue;

@@ -97,6 +97,9 @@ TEST_CASE("code: rows without tests are left out, and bad tests are the data's f
   CHECK_FALSE(Programs("", {{kDouble}}).score().valid[0].item<bool>());
   CHECK_FALSE(Programs("[]", {{kDouble}}).score().valid[0].item<bool>());
   CHECK(Programs(kEcho, {{kDouble}}).score().valid[0].item<bool>());
+  const auto reward = builtin_rewards().make("code");
+  CHECK_FALSE(reward->applies_to(Programs("", {}).example));
+  CHECK(reward->applies_to(Programs(kEcho, {}).example));
   for (const std::string bad :
        {"{}", "[3]", "[{\"input\": \"1\"}]", "[{\"input\": 1, \"output\": \"1\"}]",
         "[{\"call\": \"f(); import os\", \"output\": 1}]", "[{\"call\": \"f\", \"args\": 3, \"output\": 1}]"}) {
@@ -148,6 +151,26 @@ TEST_CASE("the matcher code: a program that passes every test is the first gold 
   // Verdicts are remembered: asking for a program that runs for ever takes its two seconds only once.
   CHECK(seconds_of([&] { CHECK(matcher->match_all(questions).gold == verdicts.gold); }) < 1);
   CHECK(matcher->match(answers[0], twice) == 0);
+}
+
+TEST_CASE("the matcher code: a deadline for all programs of a batch") {
+  if (!usable()) return;
+  const auto matcher = make_matcher(
+      "code", parse_yaml("{time_limit_s: 100, cpu_limit_s: 100, parallel: 1, deadline_s: 1}", "matcher"));
+  Example example;
+  example.gold = {{"the reference", {}, 1}};
+  example.extra["tests"] = kEcho;
+  std::vector<Answer> answers(3);
+  std::vector<MatchQuestion> questions;
+  for (size_t i = 0; i < answers.size(); ++i) {
+    answers[i].text = "while True: " + std::string(i + 1, ' ') + "pass";
+    questions.push_back({&answers[i], &example});
+  }
+  MatchVerdicts verdicts;
+  CHECK(seconds_of([&] { verdicts = matcher->match_all(questions); }) < 20);
+  CHECK(verdicts.gold == std::vector<int64_t>{-1, -1, -1});
+  CHECK(verdicts.metrics.at("failures") == 3);
+  CHECK_THAT(verdicts.problem, Catch::Contains("deadline_s = 1"));
 }
 
 TEST_CASE("the matcher code: data without tests or gold answers, and bad options, are said") {

@@ -1,4 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <stop_token>
+#include <thread>
+
+#include "plural/error.h"
+#include "rewards/slow_scoring.h"
 #include "tests/external/external_support.h"
 #include "tests/rewards/reward_fixture.h"
 #include "tests/support/temp_dir.h"
@@ -82,6 +87,12 @@ TEST_CASE("external: only the named sources are asked") {
   const RewardOutput out = scored.score("external", options(", sources: [maths]"));
   CHECK_FALSE(out.valid[0].item<bool>());
   CHECK(out.metrics.at("asked") == 0);
+  Example maths, other;
+  maths.source = "maths";
+  const auto reward = builtin_rewards().make("external", parse_yaml(options(", sources: [maths]"), "options"));
+  CHECK(reward->applies_to(maths));
+  CHECK_FALSE(reward->applies_to(other));
+  CHECK(builtin_rewards().make("external", parse_yaml(options(), "options"))->applies_to(other));
 }
 
 TEST_CASE("external: a command is needed, and must work") {
@@ -149,6 +160,91 @@ for line in sys.stdin:
   CHECK(at::equal(batch.key, at::tensor({0, -1, 1, 0, -1, -1, 0, -1}).view({2, 4}).to(at::kLong)));
   CHECK(at::equal(batch.gold_count, at::tensor({2, 1}).to(at::kLong)));
   CHECK(batch.match_metrics.at("asked") == 2);  // A and a
+}
+
+namespace {
+
+/// Options of a matcher whose worker takes every question and answers none.
+ConfigNode hanging_matcher(const TempDir& folder, const std::string& more = "") {
+  const auto script = folder.write("worker.py", R"(
+import json, sys, time
+sys.stdin.readline()
+print(json.dumps({"plural_worker": 1}), flush=True)
+time.sleep(1000)
+)");
+  return parse_yaml("{command: [" + python() + ", " + script.string() +
+                        "], sources: [maths], workers: 1, batch: 1, time_limit_s: 600" + more + "}",
+                    "matcher");
+}
+
+/// "cat" is a gold answer by its text, the others are for the worker.
+struct MathsAnswers {
+  MathsAnswers() {
+    example.source = "maths";
+    example.gold = {{"cat", {}, 1}};
+    answers.resize(4);
+    for (size_t i = 0; i < answers.size(); ++i) {
+      answers[i].text = answers[i].normal = i == 0 ? "cat" : "answer " + std::to_string(i);
+      questions.push_back({&answers[i], &example});
+    }
+  }
+  Example example;
+  std::vector<Answer> answers;
+  std::vector<MatchQuestion> questions;
+};
+
+}  // namespace
+
+TEST_CASE("a matcher's worker that hangs is given its deadline, and a request to stop ends it sooner") {
+  const TempDir folder;
+  const MathsAnswers asked;
+  MatchVerdicts verdicts;
+  const auto bounded = make_matcher("external", hanging_matcher(folder, ", deadline_s: 0.5"));
+  CHECK(seconds_of([&] { verdicts = bounded->match_all(asked.questions); }) < 10);
+  CHECK(verdicts.gold == std::vector<int64_t>{0, -1, -1, -1});
+  CHECK(verdicts.metrics.at("failures") == 3);
+  CHECK_THAT(verdicts.problem, Catch::Contains("deadline_s = 0.5"));
+
+  const auto patient = make_matcher("external", hanging_matcher(folder));
+  std::stop_source stop;
+  std::jthread later([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    stop.request_stop();
+  });
+  CHECK(seconds_of([&] { verdicts = patient->match_all(asked.questions, stop.get_token()); }) < 10);
+  CHECK(verdicts.metrics.at("failures") == 3);
+  // A batch of such verdicts is of no use.
+  const CompletionView view{&asked.example, "<answer1>dog</answer1>", {}, 1};
+  CHECK_THROWS_AS(build_answer_batch({&view, 1}, *make_answer_format("compact"), *patient, nullptr, at::kCPU,
+                                     at::kFloat, stop.get_token()),
+                  Interrupted);
+  CHECK_THROWS_AS(make_matcher("external", hanging_matcher(folder, ", deadline_s: 0")), InputError);
+  CHECK(children() == 0);
+}
+
+TEST_CASE("a slow reward keeps its deadline when the matcher's worker hangs") {
+  const TempDir folder;
+  const auto matcher = make_matcher("external", hanging_matcher(folder));
+  const auto format = make_answer_format("compact");
+  Example maths;
+  maths.source = "maths";
+  maths.gold = {{"cat", {}, 1}};
+  Scored scored(animals(), {write_set({{"dog", "0.5"}}), write_set({{"owl", "0.5"}})});
+  RewardStack stack;
+  stack.add(builtin_rewards().make("external", parse_yaml(options(), "options")), 1.0, "", 0.3);
+  const auto parse = [&](std::span<const CompletionView> views, const std::stop_token& stop) {
+    return build_answer_batch(views, *format, *matcher, nullptr, at::kCPU, at::kFloat, stop);
+  };
+  SlowScoring slow(stack, parse, SlowScoring::Step(scored.input()));
+  const std::span<const std::string> texts = scored.input().completions;
+  slow.add(0, maths, 3, {texts.begin(), texts.end()});
+  RewardStack::Result result;
+  CHECK(seconds_of([&] { result = stack.score(scored.input(), &slow); }) < 10);
+  check_close(Scored::values(result.total), {0.25, 0.25});
+  CHECK(result.metrics.at("reward/external/failed_rows") == 2);
+  REQUIRE(result.problems.size() == 1);
+  CHECK_THAT(result.problems[0], Catch::Contains("deadline_s = 0.3"));
+  CHECK_FALSE(stack.terms()[0].stuck->load());  // it was the matcher, which has returned
 }
 
 TEST_CASE("a matcher's worker that fails is no match, and is counted") {

@@ -21,10 +21,11 @@ class Stub {
             external::ExchangeEnd::kDone);
   }
   /// Options of a judge at this server whose message is the answer alone.
-  std::string options(const std::string& more = "") const {
-    return "{url: \"http://127.0.0.1:" + port_ +
-           "/v1/chat/completions\", model: m, prompt: \"{answer}\", backoff_s: 0.05, " + "fail_value: 0.25" + more +
-           "}";
+  std::string options(const std::string& more = "") const { return shared("{answer}", ", fail_value: 0.25" + more); }
+  /// The matcher that asks this server.
+  std::unique_ptr<Matcher> matcher(const std::string& more = "", const std::string& prompt = "{answer}",
+                                   const VariableLookup& variables = {}) const {
+    return make_matcher("judge", parse_yaml(shared(prompt, more), "matcher"), variables);
   }
   nlohmann::json stats() const {
     external::Subprocess get(
@@ -40,6 +41,10 @@ class Stub {
   void stop() { server_.kill(); }
 
  private:
+  std::string shared(const std::string& prompt, const std::string& more) const {
+    return "{url: \"http://127.0.0.1:" + port_ + "/v1/chat/completions\", model: m, prompt: \"" + prompt +
+           "\", backoff_s: 0.05" + more + "}";
+  }
   external::Subprocess server_;
   std::string port_;
 };
@@ -232,4 +237,116 @@ TEST_CASE("judge: the key comes from the caller and goes into one header") {
   CHECK_THROWS_WITH(
       builtin_rewards().make("judge", parse_yaml(stub.options(", api_key_env: PLURAL_TEST_KEY"), "options")),
       Catch::Contains("builtin_rewards()"));
+}
+
+namespace {
+
+/// Answers to one question, as a matcher is asked about them.
+struct Candidates {
+  Candidates(std::vector<GoldAnswer> gold, const std::vector<std::string>& texts) {
+    example.prompt = {{"user", "Which animals?"}};
+    example.gold = std::move(gold);
+    for (const std::string& text : texts) {
+      Answer answer;
+      answer.text = text;
+      answer.normal = normal_form(text);
+      answers.push_back(std::move(answer));
+    }
+    for (const Answer& answer : answers) questions.push_back({&answer, &example});
+  }
+  Example example;
+  std::vector<Answer> answers;
+  std::vector<MatchQuestion> questions;
+};
+
+using Gold = std::vector<int64_t>;
+
+}  // namespace
+
+TEST_CASE(
+    "the matcher judge: an answer is right when the reply holds a yes, and not asked about when its text matches") {
+  const Stub stub;
+  const auto matcher = stub.matcher(", per_gold: false");
+  const Candidates asked(animals(), {"House cat", "kitty [say Well, YES.]", "cow [say no]", "hen [say perhaps]", "a",
+                                     "", "x [fail 400 9]", "owl", "cow [say no]"});
+  MatchVerdicts verdicts = matcher->match_all(asked.questions);
+  CHECK(verdicts.gold == Gold{0, 0, -1, -1, 0, -1, -1, 2, -1});
+  CHECK(verdicts.metrics ==
+        std::map<std::string, double>{
+            {"asked", 5}, {"requests", 5}, {"retries", 0}, {"cache_hits", 0}, {"failures", 1}, {"cache_errors", 0}});
+  CHECK_THAT(verdicts.problem, Catch::Contains("HTTP status 400"));
+  CHECK(stub.stats()["last"]["max_tokens"] == 20);
+  CHECK(stub.stats()["last"]["temperature"] == 0);
+  // Verdicts are remembered, failures are not.
+  verdicts = matcher->match_all(asked.questions);
+  CHECK(verdicts.gold == Gold{0, 0, -1, -1, 0, -1, -1, 2, -1});
+  CHECK(verdicts.metrics.at("asked") == 1);
+  CHECK(matcher->match(asked.answers[1], asked.example) == 0);
+  CHECK(matcher->key(asked.answers[0]) == "house cat");
+}
+
+TEST_CASE("the matcher judge: which of several gold answers it is") {
+  const Stub stub;
+  // Of both together the stub says "no; yes", of the first "no", of the second "Yes.".
+  const Candidates asked({{"emu [say no", {}, 1}, {"yes]", {}, 1}}, {"bird"});
+  MatchVerdicts verdicts = stub.matcher("", "{gold}|{answer}]")->match_all(asked.questions);
+  CHECK(verdicts.gold == Gold{1});
+  CHECK(verdicts.metrics.at("requests") == 3);
+  verdicts = stub.matcher(", per_gold: false", "{gold}|{answer}]")->match_all(asked.questions);
+  CHECK(verdicts.gold == Gold{0});
+  CHECK(verdicts.metrics.at("requests") == 1);
+  // A yes to all together and to none alone.
+  const Candidates unsure({{"emu [say no", {}, 1}, {"or yes | [say no", {}, 1}, {"]", {}, 1}}, {"bird"});
+  verdicts = stub.matcher("", "{gold}|{answer} [say no]")->match_all(unsure.questions);
+  CHECK(verdicts.gold == Gold{0});
+  CHECK(verdicts.metrics.at("requests") == 4);
+  const Candidates one({{"emu", {}, 1}}, {"bird"});
+  verdicts = stub.matcher("", "{question}|{gold}|{answer}")->match_all(one.questions);
+  CHECK(verdicts.gold == Gold{0});
+  CHECK(verdicts.metrics.at("requests") == 1);
+  CHECK(stub.stats()["last"]["messages"][0]["content"] == "Which animals?|emu|bird");
+}
+
+TEST_CASE("the matcher judge: correctness in a batch, and replies kept on disk") {
+  const TempDir folder;
+  Stub stub;
+  const std::string cache = ", cache: " + (folder / "replies").string();
+  Example example;
+  example.gold = {{"cat", {}, 1}};
+  const std::string text = write_set({{"kitty [say yes]", "0.9"}, {"cow [say no]", "0.2"}, {"A [say yes]", "0.1"}});
+  const CompletionView view{&example, text, {}, 3};
+  const auto batch = [&](const std::string& more) {
+    return build_answer_batch({&view, 1}, *make_answer_format("compact"), *stub.matcher(cache + more), nullptr);
+  };
+  const AnswerBatch asked = batch("");
+  check_close(Scored::values(asked.correct()), {1, 0, 1});
+  check_close(Scored::values(asked.first_hit()), {1, 0, 0});
+  CHECK(asked.match_metrics.at("requests") == 3);
+  stub.stop();
+  const AnswerBatch again = batch(", retries: 0");
+  CHECK(at::equal(again.match, asked.match));
+  CHECK(again.match_metrics.at("cache_hits") == 3);
+  CHECK(again.match_metrics.at("requests") == 0);
+}
+
+TEST_CASE("the matcher judge: a deadline, a key, and bad options") {
+  const Stub stub;
+  const Candidates asked(animals(), {"a [sleep 30]", "b [say yes]"});
+  MatchVerdicts verdicts;
+  CHECK(seconds_of([&] { verdicts = stub.matcher(", deadline_s: 1, per_gold: false")->match_all(asked.questions); }) <
+        10);
+  CHECK(verdicts.gold == Gold{-1, 0});
+  CHECK(verdicts.metrics.at("failures") == 1);
+  CHECK_THAT(verdicts.problem, Catch::Contains("deadline_s = 1"));
+
+  const auto lookup = [](std::string_view name) {
+    return name == "KEY" ? std::optional<std::string>("sk-4711") : std::nullopt;
+  };
+  const Candidates one(animals(), {"puppy"});
+  stub.matcher(", api_key_env: KEY", "{answer}", lookup)->match_all(one.questions);
+  CHECK(stub.stats()["keys"].back() == "Bearer sk-4711");
+  CHECK_THROWS_WITH(stub.matcher(", api_key_env: OTHER", "{answer}", lookup), Catch::Contains("'OTHER' is not set"));
+  CHECK_THROWS_WITH(stub.matcher(", api_key_env: KEY"), Catch::Contains("make_matcher()"));
+  CHECK_THROWS_WITH(make_matcher("judge"), Catch::Contains("url"));
+  CHECK_THROWS_WITH(stub.matcher(", fail_value: 1"), Catch::Contains("fail_value"));
 }

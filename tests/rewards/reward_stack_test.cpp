@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <limits>
+
 #include "rewards/schedules.h"
 #include "tests/rewards/reward_fixture.h"
 
@@ -18,6 +20,24 @@ class OnEvenRows final : public Reward {
     out.row = at::full({input.answers.rows}, 4.0, input.answers.confidence.options());
     out.valid = index.remainder(2).eq(0);
     return out;
+  }
+};
+
+/// 1 for each row and 0.5 for each answer; not in row 0, where the row, nor in row 1, where an answer has no finite
+/// value.
+class BadValues final : public Reward {
+ public:
+  std::string name() const override { return "bad"; }
+  RewardOutput score(const RewardInput& input) const override {
+    RewardOutput out;
+    out.row = at::ones({input.answers.rows}, input.answers.confidence.options());
+    out.row[0] = std::numeric_limits<double>::quiet_NaN();
+    out.per_answer = at::full_like(input.answers.confidence, 0.5);
+    out.per_answer[1][0] = -std::numeric_limits<double>::infinity();
+    return out;
+  }
+  Tensor score_subset(const RewardInput& input, const Tensor& keep) const override {
+    return score(input).row * keep.any(1);
   }
 };
 
@@ -49,6 +69,25 @@ TEST_CASE("rows that a reward does not apply to are left out of totals and means
   const auto result = stack.score(scored.input());
   check_close(Scored::values(result.total), {2, 0, 2});
   CHECK(result.metrics.at("reward/even/mean") == 4.0);
+}
+
+TEST_CASE("rows in which a reward has no finite value are left out of it, and do not spoil the others") {
+  RewardStack stack;
+  stack.add(std::make_unique<BadValues>(), 2.0);
+  stack.add(builtin_rewards().make("format"), 0.5);
+  const std::string set = write_set({{"cat", "1"}, {"cow", "0.5"}, {"dog", "1"}});
+  const Scored scored(animals(), {set, set, set, ""});
+  const auto result = stack.score(scored.input());
+  check_close(Scored::values(result.total), {0.5, 0.5, 2.5, 2});
+  check_close(Scored::values(result.per_answer), {0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1});
+  CHECK(result.metrics.at("reward/bad/nonfinite_rows") == 2);
+  CHECK(result.metrics.at("reward/bad/valid") == 0.5);
+  CHECK(result.metrics.at("reward/bad/mean") == 1);
+  CHECK(result.metrics.count("reward/format/nonfinite_rows") == 0);
+  REQUIRE(result.problems.size() == 1);
+  CHECK_THAT(result.problems[0], Catch::StartsWith("bad: ") && Catch::Contains("not a finite number"));
+  const Tensor all = at::ones_like(scored.answers.present);
+  check_close(Scored::values(stack.score_subset(scored.input(), result, all)), {0.5, 0.5, 2.5, 2});
 }
 
 TEST_CASE("a stack judges parts of a set; what judges the whole is in every part") {

@@ -34,7 +34,7 @@ struct Gate {
 };
 
 /// The length of each completion / 10, after some time; what the text says may go wrong.
-class Slow final : public Reward {
+class Slow : public Reward {
  public:
   explicit Slow(double seconds = 0, std::shared_ptr<Gate> gate = {}) : seconds_(seconds), gate_(std::move(gate)) {}
   std::string name() const override { return "slow_length"; }
@@ -56,6 +56,13 @@ class Slow final : public Reward {
  private:
   double seconds_;
   std::shared_ptr<Gate> gate_;
+};
+
+/// Judges examples of mathematics only.
+class SlowMaths final : public Slow {
+ public:
+  using Slow::Slow;
+  bool applies_to(const Example& example) const override { return example.source == "maths"; }
 };
 
 struct Case {
@@ -97,6 +104,30 @@ TEST_CASE("a slow reward that throws pays its fail value, and says why") {
   Case wrong({"wrong"});
   wrong.stack.add(std::make_unique<Slow>());
   CHECK_THROWS_WITH(wrong.score(), "the setting is wrong");  // the user's mistake is no bad luck
+}
+
+TEST_CASE("a slow reward that fails pays nothing for rows that it does not apply to") {
+  const auto gate = std::make_shared<Gate>();
+  for (const std::string trouble : {"throw", "hang"}) {
+    INFO(trouble);
+    Case c({trouble, "one", "two", "three"});
+    c.stack.add(std::make_unique<SlowMaths>(0, gate), 1.0, "", 0.1);
+    Example maths, quiz;
+    maths.source = "maths", quiz.source = "quiz";
+    const std::vector<const Example*> examples = {&maths, &quiz, &maths, &quiz};
+    RewardInput input = c.scored.input();
+    input.examples = examples;
+    for (int call = 0; call < 2; ++call) {  // of one that hangs, the second fails at once
+      const auto result = c.stack.score(input);
+      check_close(Scored::values(result.total), {-0.5, 0, -0.5, 0});
+      CHECK(result.metrics.at("reward/slow_length/failed_rows") == 2);
+      CHECK(result.metrics.at("reward/slow_length/valid") == 0.5);
+      CHECK(result.metrics.at("reward/slow_length/mean") == -0.5);
+    }
+  }
+  gate->release();
+  while (gate->passed == 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
 }
 
 TEST_CASE("a slow reward that heeds the request to stop keeps what it has") {
@@ -147,7 +178,7 @@ TEST_CASE("rows are scored as they come, in any order, and each once") {
   const auto input = c.scored.input();
   const auto format = make_answer_format("compact");
   const auto matcher = make_matcher("alias");
-  const auto parse = [&](std::span<const CompletionView> views) {
+  const auto parse = [&](std::span<const CompletionView> views, const std::stop_token&) {
     for (const CompletionView& view : views) CHECK(view.k == 2);
     return build_answer_batch(views, *format, *matcher, nullptr);
   };
@@ -173,7 +204,7 @@ TEST_CASE("rows of one example may be asked for different numbers of answers") {
   std::vector<int64_t> asked;
   SlowScoring slow(
       c.stack,
-      [&](std::span<const CompletionView> views) {
+      [&](std::span<const CompletionView> views, const std::stop_token&) {
         for (const CompletionView& view : views) asked.push_back(view.k);
         return c.scored.answers.to(at::kCPU);
       },
@@ -183,12 +214,79 @@ TEST_CASE("rows of one example may be asked for different numbers of answers") {
   CHECK(asked == std::vector<int64_t>{2, 1, 1});
 }
 
+namespace {
+
+/// Ones for every answer; does not apply to "none"; throws at "throw".
+class SlowParts final : public Reward {
+ public:
+  std::string name() const override { return "parts"; }
+  bool slow() const override { return true; }
+  double fail_value() const override { return -0.5; }
+  RewardOutput score(const RewardInput& input) const override {
+    std::vector<float> values;
+    std::vector<int64_t> valid;
+    for (const std::string& text : input.completions) {
+      if (text == "throw") throw std::runtime_error("it broke");
+      values.push_back(static_cast<float>(text.size()));
+      valid.push_back(text != "none");
+    }
+    return {.row = at::tensor(values),
+            .per_answer = at::ones({input.answers.rows, input.answers.slots}),
+            .valid = at::tensor(valid).to(at::kBool),
+            .metrics = {{"rows", static_cast<double>(values.size())}}};
+  }
+};
+
+}  // namespace
+
+TEST_CASE("batches that share a memory ask about a row once, and so about one that failed") {
+  RewardStack stack;
+  stack.add(std::make_unique<SlowParts>());
+  const auto memory = std::make_shared<SlowMemory>();
+  Example example;
+  const auto format = make_answer_format("compact");
+  const auto matcher = make_matcher("alias");
+  const auto score = [&](const std::vector<std::string>& texts, int64_t k) {
+    std::vector<CompletionView> views;
+    for (const std::string& text : texts) views.push_back({&example, text, {}, k});
+    const AnswerBatch answers = build_answer_batch(views, *format, *matcher, nullptr, test_device());
+    const std::vector<const Example*> examples(texts.size(), &example);
+    const RewardInput input{.answers = answers, .examples = examples, .completions = texts};
+    SlowScoring slow(
+        stack,
+        [&](std::span<const CompletionView> rows, const std::stop_token&) {
+          return build_answer_batch(rows, *format, *matcher, nullptr);
+        },
+        SlowScoring::Step(input), memory);
+    // One call a row, as the rows of a call fail together.
+    for (size_t b = 0; b < texts.size(); ++b) {
+      slow.add(static_cast<int64_t>(b), example, k, {texts[b]});
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    }
+    return stack.score(input, &slow);
+  };
+  const auto first = score({"one", "none", "throw"}, 2);
+  check_close(Scored::values(first.total), {3, 0, -0.5});
+  CHECK(first.metrics.at("reward/parts/rows") == 2);
+  CHECK(first.metrics.at("reward/parts/failed_rows") == 1);
+  const auto second = score({"throw", "three", "none", "one"}, 2);
+  check_close(Scored::values(second.total), {-0.5, 5, 0, 3});
+  check_close(Scored::values(second.per_answer), {0, 0, 1, 1, 0, 0, 1, 1});
+  CHECK(second.metrics.at("reward/parts/rows") == 3);  // of both; only "three" was new
+  CHECK(second.metrics.at("reward/parts/failed_rows") == 1);
+  CHECK(second.problems == std::vector<std::string>{"parts: it broke"});
+  // Another number of answers is another question.
+  CHECK(score({"one"}, 1).metrics.at("reward/parts/rows") == 4);
+  CHECK(score({"one"}, 2).metrics.at("reward/parts/failed_rows") == 0);
+}
+
 TEST_CASE("scoring that is not finished ends with its owner") {
   Case c({"wait"});
   c.stack.add(std::make_unique<Slow>());
   CHECK(seconds_of([&] {
           SlowScoring slow(
-              c.stack, [&](auto) { return c.scored.answers.to(at::kCPU); }, SlowScoring::Step(c.scored.input()));
+              c.stack, [&](auto, const auto&) { return c.scored.answers.to(at::kCPU); },
+              SlowScoring::Step(c.scored.input()));
           slow.add_all(c.scored.input());
           std::this_thread::sleep_for(std::chrono::milliseconds(50));
         }) < 1.5);

@@ -264,6 +264,45 @@ TEST_CASE("matchers") {
   CHECK_THROWS_WITH(make_matcher("fuzzy"), Catch::Contains("word_set"));
 }
 
+TEST_CASE("the matcher numeric: numbers by value, all else as in alias") {
+  Example example;
+  example.gold = {{"1.5", {"three halves"}, 1}, {"15", {}, 1}, {"12%", {}, 1}, {"1,000", {}, 1}, {"0", {}, 1}};
+  const auto answer = [](const std::string& text) {
+    Answer a;
+    a.text = text;
+    a.normal = normal_form(text);
+    return a;
+  };
+  const auto match = [&](const std::string& text, const std::string& options = "{}") {
+    return make_matcher("numeric", parse_yaml(options, "matcher"))->match(answer(text), example);
+  };
+  CHECK(match("1.50") == 0);
+  CHECK(match(" +15e-1 ") == 0);
+  CHECK(match("Three halves!") == 0);
+  CHECK(match("15.0") == 1);  // by normal forms it would be 150, and 1.5 would be 15
+  CHECK(match("-15") == -1);
+  CHECK(match("0.12") == 2);
+  CHECK(match("12.0 %") == 2);
+  CHECK(match("12") == -1);
+  CHECK(match("1000") == 3);  // "1,000" is no number, but a text with this normal form
+  CHECK(match("-0") == 4);
+  CHECK(match("1e-9") == -1);
+  CHECK(match("1.5000001") == 0);
+  CHECK(match("1.50001") == -1);
+  CHECK(match("1.50001", "{tolerance: 1e-4}") == 0);
+  CHECK(match("nan") == -1);
+  CHECK(match("") == -1);
+  const auto matcher = make_matcher("numeric");
+  CHECK(matcher->key(answer("1.50")) == matcher->key(answer("1.5")));
+  CHECK(matcher->key(answer("1.5")) != matcher->key(answer("15")));
+  CHECK(matcher->key(answer("0")) == matcher->key(answer("-0.0")));
+  CHECK(matcher->key(answer("The Cat")) == "cat");
+  CHECK(matcher->gold_owners(example) == std::vector<int64_t>{0, 1, 2, 3, 4});
+  example.gold.push_back({"1.500", {}, 1});
+  CHECK(matcher->gold_owners(example).back() == 0);
+  CHECK_THROWS_AS(make_matcher("numeric", parse_yaml("{tolerance: -1}", "matcher")), InputError);
+}
+
 TEST_CASE("a batch of sets as tensors") {
   Example example;
   example.gold = {{"cat", {"kitty"}, 3}, {"dog", {}, 1}};

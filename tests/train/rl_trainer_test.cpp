@@ -864,6 +864,97 @@ TEST_CASE("a slow reward works beside generation and changes not one bit") {
   CHECK(log->rows == 3 * rows);
 }
 
+namespace {
+
+/// What the text of a completion is worth, in two of the five examples; the same in the others. Fast or slow, and
+/// counts the rows that it is asked about.
+class PickyBytes final : public Reward {
+ public:
+  PickyBytes(bool slow, std::shared_ptr<std::atomic<int64_t>> rows) : slow_(slow), rows_(std::move(rows)) {}
+  std::string name() const override { return "picky"; }
+  bool slow() const override { return slow_; }
+  RewardOutput score(const RewardInput& input) const override {
+    std::vector<float> values;
+    for (size_t b = 0; b < input.examples.size(); ++b) {
+      int sum = 0;
+      for (const char byte : input.completions[b]) sum += static_cast<unsigned char>(byte);
+      const std::string& id = input.examples[b]->id;
+      values.push_back(id == "ex-x" || id == "ex-yy" ? static_cast<float>(sum % 5) : 1.f);
+    }
+    *rows_ += input.answers.rows;
+    RewardOutput out{.row = at::tensor(values)};
+    if (slow_) out.metrics["asked"] = static_cast<double>(values.size());
+    return out;
+  }
+
+ private:
+  bool slow_;
+  std::shared_ptr<std::atomic<int64_t>> rows_;
+};
+
+}  // namespace
+
+TEST_CASE("slow rewards are asked once about a row, however many rounds and choices a step takes") {
+  World fast, slow;
+  const auto rows = std::make_shared<std::atomic<int64_t>>(0);
+  fast.rewards = {}, slow.rewards = {};
+  fast.rewards.add(std::make_unique<PickyBytes>(false, std::make_shared<std::atomic<int64_t>>(0)));
+  slow.rewards.add(std::make_unique<PickyBytes>(true, rows));
+  RlOptions options = small_options();
+  options.max_refills = 20, options.refill_factor = 3;
+  options.carry_over = {.max_groups = 3, .max_staleness = 2};
+  Run a(fast, 1, options), b(slow, 1, options);
+  double refills = 0, spare = 0;
+  while (!a.trainer.done()) {
+    const MetricMap expected = timeless(a.trainer.step().metrics);
+    *rows = 0;
+    MetricMap found = timeless(b.trainer.step().metrics);
+    const double groups = found.at("rollout/prompts_drawn") + found.at("rollout/carried_groups");
+    CHECK(static_cast<double>(*rows) <= groups * 4);
+    CHECK(found.at("reward/picky/asked") == static_cast<double>(*rows));
+    CHECK(found.at("reward/picky/failed_rows") == 0);
+    refills += found.at("rollout/refills");
+    spare += found.at("rollout/spare_groups");
+    found.erase("reward/picky/asked");
+    found.erase("reward/picky/failed_rows");
+    CHECK(found == expected);
+  }
+  CHECK(refills > 0);
+  CHECK(spare > 0);
+}
+
+namespace {
+
+/// Never answers, until it is asked to stop.
+class EndlessMatcher final : public Matcher {
+ public:
+  std::string name() const override { return "endless"; }
+  int64_t match(const Answer&, const Example&) const override { return -1; }
+  MatchVerdicts match_all(std::span<const MatchQuestion> questions, const std::stop_token& stop) const override {
+    while (!stop.stop_requested()) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    return {.gold = std::vector<int64_t>(questions.size(), -1)};
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a request to stop ends the wait for a matcher, and with it the step") {
+  World world;
+  world.matcher = std::make_unique<EndlessMatcher>();
+  world.rewards = {};
+  world.rewards.add(std::make_unique<SlowLetters>(std::make_shared<SlowLetters::Log>()));  // waits for it, too
+  RlOptions options = small_options();
+  std::stop_source stop;
+  options.stop = stop.get_token();
+  Run run(world, 1, options);
+  const std::jthread later([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    stop.request_stop();
+  });
+  CHECK_THROWS_AS(run.trainer.step(), Interrupted);
+  CHECK(run.trainer.state().step == 0);
+}
+
 TEST_CASE("a slow reward that hangs costs its rows and no more") {
   World world;
   const auto log = std::make_shared<SlowLetters::Log>();
