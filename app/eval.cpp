@@ -233,8 +233,16 @@ class DataEvaluation {
     bootstrap.seed = args_.seed;
     std::vector<eval::Evaluation> evaluations;
     int64_t prompts = 0, samples = 0;
+    std::optional<Interrupted> stop;
     for (const int64_t k : ks) {
-      std::vector<eval::SampledSet> sets = source.sets(way, k);
+      std::vector<eval::SampledSet> sets;
+      try {
+        sets = source.sets(way, k);
+      } catch (const Interrupted& error) {
+        if (evaluations.empty()) throw;
+        stop = error;
+        break;
+      }
       eval::set_confidences(sets, way.confidence);
       evaluations.push_back(eval::evaluate(sets, k, *format, *matcher_, bootstrap, stop_request()));
       print_line(title, evaluations.back());
@@ -246,7 +254,10 @@ class DataEvaluation {
       }
     }
     const bool stored = args_.model.model.empty();
-    eval::write_evaluation(out, evaluations,
+    // Under OUT/metrics.json there is always the whole evaluation: scripts that go on where they were stopped look for
+    // it.
+    const std::filesystem::path stopped = out / "stopped";
+    eval::write_evaluation(stop ? stopped : out, evaluations,
                            {.title = title,
                             .mode = stored ? "stored" : std::string(to_string(way.mode)),
                             .confidence = std::string(to_string(way.confidence)),
@@ -259,6 +270,13 @@ class DataEvaluation {
                             .prompts = prompts,
                             .samples_per_prompt = samples,
                             .sampling = stored ? std::nullopt : std::optional(settings_.ask.sampling)});
+    if (stop)
+      throw Interrupted(
+          fmt::format("{}; the sets of K {} are done and in {} (of {} K asked for)", stop->what(),
+                      fmt::join(ks.begin(), ks.begin() + static_cast<std::ptrdiff_t>(evaluations.size()), ", "),
+                      stopped.string(), ks.size()));
+    std::error_code absent;  // of an earlier attempt; a folder that holds anything else stays
+    for (const char* name : {"metrics.json", "samples.jsonl", ""}) std::filesystem::remove(stopped / name, absent);
   }
 
  private:

@@ -2,6 +2,8 @@
 // plural generate: prompts to completions.
 #include <array>
 #include <memory>
+#include <span>
+#include <utility>
 
 #include "app/commands.h"
 #include "app/line_io.h"
@@ -24,7 +26,7 @@ struct GenerateArgs {
   SamplingOptions sampling;
   SamplingArgs drawing;
   int64_t num_answers = 0;  ///< 0 = the prompt as it is
-  std::string format = "compact";
+  std::string format;       ///< "" = not said
   bool raw = false;
   uint64_t seed = 1;
   size_t batch = 32;
@@ -38,20 +40,44 @@ std::vector<TokenId> encode_prompt(const GenerateArgs& args, const Tokenizer& to
   return tokenizer.encode_chat(prompt);
 }
 
-Json output_line(const InputLine& line, int64_t sample, const Completion& completion) {
-  Json out = Json::object();
-  if (line.object.contains("id")) out["id"] = line.object["id"];
-  out["completion"] = completion.text;
-  out["ids"] = completion.ids;
-  out["logprobs"] = completion.log_probs;
-  out["finish_reason"] = std::string(to_string(completion.finish));
-  out["sample"] = sample;
-  return out;
+std::vector<Json> output_lines(const InputLine& line, std::span<const Completion> rows) {
+  std::vector<Json> lines;
+  for (const Completion& completion : rows) {
+    Json& out = lines.emplace_back(Json::object());
+    if (line.object.contains("id")) out["id"] = line.object["id"];
+    out["completion"] = completion.text;
+    out["ids"] = completion.ids;
+    out["logprobs"] = completion.log_probs;
+    out["finish_reason"] = std::string(to_string(completion.finish));
+    out["sample"] = lines.size() - 1;
+  }
+  return lines;
 }
 
-int generate(const GenerateArgs& args) {
-  const auto format = make_answer_format(args.format);
-  if (args.num_answers > 0) check_num_answers(*format, std::array{args.num_answers});
+/// The results before the first line that has neither results nor an error.
+std::vector<std::vector<Json>> finished(const std::vector<InputLine*>& lines, std::vector<std::vector<Json>> results) {
+  size_t count = 0;
+  while (count < lines.size() && (!results[count].empty() || !lines[count]->error.empty())) ++count;
+  results.resize(count);
+  return results;
+}
+
+/// A format is used only where answers are asked for; one that holds a single answer says how many by itself.
+void settle_num_answers(GenerateArgs& args, const AnswerFormat& format) {
+  if (args.num_answers == 0 && !args.format.empty()) {
+    if (!format.single())
+      throw InputError(fmt::format(
+          "--format {}: is used only with --num-answers; say how many answers to ask for, or leave --format out to "
+          "send the prompt as it is",
+          args.format));
+    args.num_answers = 1;
+  }
+  if (args.num_answers > 0) check_num_answers(format, std::array{args.num_answers});
+}
+
+int generate(GenerateArgs args) {
+  const auto format = make_answer_format(args.format.empty() ? "compact" : args.format);
+  settle_num_answers(args, *format);
   LoadedModel model = load_model(args.model);
   auto engine = make_local_engine(*model.policy, model.tokenizer);
   engine->set_progress([](int64_t, int64_t, int64_t) { return !stop_token().stop_requested(); });
@@ -63,13 +89,19 @@ int generate(const GenerateArgs& args) {
     std::vector<std::vector<Json>> results(lines.size());
     std::vector<std::vector<TokenId>> prompts;
     size_t first = 0;
+    // As they are finished, so that they are there when the rest of the batch is given up.
+    engine->set_group_done([&](int64_t prompt, std::span<const Completion> rows) {
+      const size_t place = first + static_cast<size_t>(prompt);
+      results[place] = output_lines(*lines[place], rows);
+    });
     const auto flush = [&](size_t end) {
       if (!prompts.empty()) {
         const RolloutKey key{args.seed, 0, static_cast<uint64_t>(lines[first]->index * group)};
-        const RolloutBatch batch = engine->generate(prompts, args.sampling, key);
-        for (size_t row = 0; row < batch.rows.size(); ++row) {
-          const size_t place = first + row / static_cast<size_t>(group);
-          results[place].push_back(output_line(*lines[place], static_cast<int64_t>(row) % group, batch.rows[row]));
+        try {
+          engine->generate(prompts, args.sampling, key);
+        } catch (const Interrupted& stop) {
+          throw BatchStopped(fmt::format("{}; what came before the first unfinished prompt is written", stop.what()),
+                             finished(lines, std::move(results)));
         }
       }
       prompts.clear();
@@ -110,14 +142,16 @@ void add_generate(CLI::App& app, int* exit_code) {
                           ->add_option("--num-answers", args->num_answers,
                                        "ask for this many answers in one completion (adds the format's instruction)")
                           ->check(num_answers_range());
-  add_format_option(*command, &args->format);
+  auto* format = add_format_option(*command, &args->format);
   add_samples_option(*command, &args->sampling.samples_per_prompt, "completions of each prompt (G)");
   add_sampling_options(*command, &args->drawing);
   command->add_option("--stop", args->sampling.stop, "string that ends a completion; may be repeated")
       ->take_all()
       ->allow_extra_args(false);
   add_seed_option(*command, &args->seed);
-  command->add_flag("--raw", args->raw, "the prompt is plain text: no chat template")->excludes(num_answers);
+  command->add_flag("--raw", args->raw, "the prompt is plain text: no chat template")
+      ->excludes(num_answers)
+      ->excludes(format);
   command->add_option("--batch", args->batch, "prompts generated together; changes speed, never the result")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();

@@ -30,7 +30,7 @@ void copy_tokenizer(const fs::path& from, const fs::path& to) {
     if (!fs::exists(from / name)) continue;
     std::error_code error;
     fs::copy_file(from / name, to / name, fs::copy_options::overwrite_existing, error);
-    if (error) throw SystemError(fmt::format("{}: cannot be written: {}", (to / name).string(), error.message()));
+    if (error) throw WriteError(fmt::format("{}: cannot be written: {}", (to / name).string(), error.message()));
   }
 }
 
@@ -40,7 +40,11 @@ int init(const InitArgs& args) {
       throw InputError(fmt::format("--out {}: holds a model already; choose another folder", args.out));
   const TransformerConfig config = load_transformer_config(args.config);
   const auto policy = TransformerPolicy::init(config, args.seed, at::kCPU, parse_dtype(args.dtype));
-  if (!args.tokenizer.empty()) check_tokenizer_fits(Tokenizer::load(args.tokenizer), *policy, args.tokenizer);
+  if (!args.tokenizer.empty()) {
+    const Tokenizer tokenizer = Tokenizer::load(args.tokenizer);
+    check_tokenizer_fits(tokenizer, *policy, args.tokenizer);
+    warn_of_end_token(tokenizer, *policy, args.tokenizer);
+  }
   policy->save(args.out);
   if (!args.tokenizer.empty()) copy_tokenizer(args.tokenizer, args.out);
   int64_t parameters = 0;

@@ -17,6 +17,27 @@ namespace {
 
 std::string shown(const std::string& path, const char* standard) { return path == "-" ? standard : path; }
 
+/// Writes the results of the usable ones among `lines`, and the errors of the others in their places; ends where there
+/// are no more results. True when there was an error.
+bool write_results(LineWriter& writer, const std::vector<InputLine>& lines, const std::vector<InputLine*>& usable,
+                   const std::vector<std::vector<Json>>& results) {
+  bool bad = false;
+  size_t next = 0;
+  for (const InputLine& line : lines) {
+    const bool was_usable = next < usable.size() && usable[next] == &line;
+    if (was_usable && next == results.size()) break;
+    if (line.error.empty()) {
+      for (const Json& result : results[next]) writer.write(to_line(result));
+    } else {
+      bad = true;
+      writer.write(to_line(Json{{"error", line.error}}));
+    }
+    if (was_usable) ++next;
+  }
+  writer.flush();
+  return bad;
+}
+
 }  // namespace
 
 void add_io_options(CLI::App& command, IoPaths* paths) {
@@ -56,7 +77,7 @@ std::string to_line(const Json& value) { return value.dump(-1, ' ', false, Json:
 
 LineWriter::LineWriter(const std::string& path) : path_(shown(path, "standard output")) {
   file_ = path == "-" ? stdout : std::fopen(path.c_str(), "w");
-  if (!file_) throw SystemError(fmt::format("--out {}: cannot be written: {}", path, std::strerror(errno)));
+  if (!file_) throw WriteError(fmt::format("--out {}: cannot be written: {}", path, std::strerror(errno)));
 }
 
 LineWriter::~LineWriter() {
@@ -65,13 +86,13 @@ LineWriter::~LineWriter() {
 
 void LineWriter::write(std::string_view line) {
   if (std::fwrite(line.data(), 1, line.size(), file_) != line.size() || std::fputc('\n', file_) == EOF) {
-    throw SystemError(fmt::format("{}: cannot write: {}; lines before this one are kept", path_, std::strerror(errno)));
+    throw WriteError(fmt::format("{}: cannot write: {}; lines before this one are kept", path_, std::strerror(errno)));
   }
 }
 
 void LineWriter::flush() {
   if (std::fflush(file_) != 0) {
-    throw SystemError(
+    throw WriteError(
         fmt::format("{}: cannot write: {}; free space or choose another --out", path_, std::strerror(errno)));
   }
 }
@@ -162,26 +183,21 @@ int map_batches(const IoPaths& paths, size_t batch,
     if (!usable.empty()) {
       try {
         results = handle(usable);
+        PLURAL_CHECK(results.size() == usable.size(), "a handler answers every usable line");
+      } catch (const BatchStopped& stopped) {
+        write_results(writer, lines, usable, stopped.done);
+        throw;
       } catch (const InputError& error) {
         if (usable.size() > 1) throw;  // handlers of batches set the error of the line themselves
         usable.front()->error = fmt::format("{}: {}", usable.front()->place, error.what());
+        results.resize(1);
       } catch (const nlohmann::json::exception& error) {
         if (usable.size() > 1) throw;
         usable.front()->error = fmt::format("{}: {}", usable.front()->place, plain_message(error));
+        results.resize(1);
       }
     }
-    size_t next = 0;
-    for (const InputLine& line : lines) {
-      const bool was_usable = next < usable.size() && usable[next] == &line;
-      if (line.error.empty()) {
-        for (const Json& result : results.at(next)) writer.write(to_line(result));
-      } else {
-        bad = true;
-        writer.write(to_line(Json{{"error", line.error}}));
-      }
-      if (was_usable) ++next;
-    }
-    writer.flush();
+    bad = write_results(writer, lines, usable, results) || bad;
   }
   if (finish) {
     for (const Json& result : finish()) writer.write(to_line(result));

@@ -10,7 +10,10 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
+
+#include "plural/error.h"
 
 namespace plural::app {
 
@@ -28,7 +31,7 @@ void add_io_options(CLI::App& command, IoPaths* paths);
 std::string to_line(const Json& value);
 
 /// A file or standard output, written line by line. Every failure to write (full disk, closed file)
-/// throws SystemError naming the path.
+/// throws WriteError naming the path.
 class LineWriter {
  public:
   explicit LineWriter(const std::string& path);
@@ -84,9 +87,17 @@ std::string plain_message(const std::exception& error);
 int map_lines(const IoPaths& paths, const std::function<std::vector<Json>(const InputLine&)>& handle,
               const std::function<std::vector<Json>()>& finish = {});
 
+/// What a handler of batches throws when it is stopped in the middle of one: `done` are the results of the first
+/// usable lines, those that were finished without a gap.
+struct BatchStopped : Interrupted {
+  BatchStopped(const std::string& message, std::vector<std::vector<Json>> results)
+      : Interrupted(message), done(std::move(results)) {}
+  std::vector<std::vector<Json>> done;
+};
+
 /// The same with up to `batch` lines at a time, so that a model can work on them together. `handle`
 /// gets the usable lines and returns as many lists of output lines; it may set `error` of a line
-/// instead.
+/// instead. The results in a BatchStopped are written before it goes on to the caller.
 int map_batches(const IoPaths& paths, size_t batch,
                 const std::function<std::vector<std::vector<Json>>(std::vector<InputLine*>&)>& handle,
                 const std::function<std::vector<Json>()>& finish = {});

@@ -19,6 +19,10 @@
 namespace plural::app {
 namespace {
 
+constexpr const char* kWhenOutOfMemory =
+    "use smaller batches (train: --set max_batch_tokens=N, --set sampling.max_rows=N, which a run may change with "
+    "--resume; generate: --batch) or a smaller model";
+
 void complain(const std::string& message) { fmt::print(stderr, "plural: {}\n", message); }
 
 int run(int argc, char** argv) {
@@ -49,7 +53,7 @@ int run(int argc, char** argv) {
   }
   // Help (by std::cout), tables and reports (by printf) go to standard output: a full disk shows only here.
   if (!std::cout.flush() || std::fflush(stdout) != 0)
-    throw SystemError("standard output: cannot write (is the disk full?)");
+    throw WriteError("standard output: cannot write (is the disk full?)");
   return exit_code;
 }
 
@@ -66,18 +70,13 @@ int main(int argc, char** argv) {
     complain(error.what());
     return error.exit_code();
   } catch (const c10::OutOfMemoryError& error) {
-    complain(
-        fmt::format("out of memory: {}; use smaller batches (max_batch_tokens, prompts_per_step) "
-                    "or a smaller model",
-                    error.what_without_backtrace()));
+    complain(fmt::format("out of memory: {}; {}", error.what_without_backtrace(), kWhenOutOfMemory));
   } catch (const c10::Error& error) {
     complain(fmt::format("LibTorch: {}", error.what_without_backtrace()));
   } catch (const std::filesystem::filesystem_error& error) {  // a folder that may not be read, mostly
     complain(error.what());
   } catch (const std::bad_alloc&) {
-    complain(
-        "out of memory; use smaller batches (max_batch_tokens, prompts_per_step) or a smaller "
-        "model");
+    complain(fmt::format("out of memory; {}", kWhenOutOfMemory));
   } catch (const std::exception& error) {
     complain(fmt::format("internal error: {}", error.what()));
   }

@@ -26,6 +26,8 @@ struct LoadedModel {
 };
 /// The model alone (commands that only see ids).
 std::unique_ptr<TransformerPolicy> load_policy(const ModelArgs& args);
+/// Prints end_token_warning to standard error.
+void warn_of_end_token(const Tokenizer& tokenizer, const TransformerPolicy& policy, const std::string& dir);
 /// Loads both from the folder and checks that they fit together.
 LoadedModel load_model(const ModelArgs& args);
 

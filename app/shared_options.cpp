@@ -42,8 +42,8 @@ void add_config_options(CLI::App& command, ConfigFileArgs* args, const std::stri
   add_override_option(command, &args->overrides)->needs(file);
 }
 
-void add_format_option(CLI::App& command, std::string* format) {
-  command.add_option("--format", *format, "answer format (default compact)")
+CLI::Option* add_format_option(CLI::App& command, std::string* format) {
+  return command.add_option("--format", *format, "answer format (default compact)")
       ->check(CLI::IsMember(answer_format_names()));
 }
 

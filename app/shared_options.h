@@ -32,7 +32,7 @@ void add_config_options(CLI::App& command, ConfigFileArgs* args, const std::stri
 /// --set alone.
 CLI::Option* add_override_option(CLI::App& command, std::vector<std::string>* overrides);
 
-void add_format_option(CLI::App& command, std::string* format);
+CLI::Option* add_format_option(CLI::App& command, std::string* format);
 void add_matcher_option(CLI::App& command, std::string* matcher);
 void add_seed_option(CLI::App& command, uint64_t* seed);
 /// -n, --samples.

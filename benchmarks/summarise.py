@@ -24,9 +24,16 @@ for dtype in ("bfloat16", "float32"):
 with open(out, "w", encoding="utf-8") as f:
     json.dump(result, f, indent=1)
     f.write("\n")
+
+
+def speed(row):
+    if "encode_mb_per_s" in row:
+        return f"{row['encode_mb_per_s']:8.1f} MB/s encode, {row['encode_lines_mb_per_s']:.1f} line by line, {row['decode_mb_per_s']:.1f} decode"
+    return f"{row['tokens_per_s']:8.0f} tokens/s" if "tokens_per_s" in row else f"{row['median_s']:8.1f} s a step"
+
+
 for row in rows:
-    value = f"{row['tokens_per_s']:8.0f} tokens/s" if "tokens_per_s" in row else f"{row['median_s']:8.1f} s a step"
-    print(f"{row['name']:45s} {value}")
+    print(f"{row['name']:45s} {speed(row)}")
 for key, value in result["ratios"].items():
     print(f"{key:60s} {value:6.2f}")
 print("written:", out)

@@ -63,7 +63,7 @@ int main(int argc, char** argv) try {
   const double decode_s = fastest_s(budget_s, [&] { return tokenizer.decode(ids); });
   const double megabytes = static_cast<double>(text.size()) / 1e6;
   std::printf(
-      "{\"bytes\": %zu, \"tokens\": %zu, \"load_s\": %.3f, \"encode_mb_per_s\": %.1f, "
+      "{\"name\": \"tokenizer/plural\", \"bytes\": %zu, \"tokens\": %zu, \"load_s\": %.3f, \"encode_mb_per_s\": %.1f, "
       "\"encode_lines_mb_per_s\": %.1f, \"decode_mb_per_s\": %.1f}\n",
       text.size(), ids.size(), load_s, megabytes / encode_s, megabytes / lines_s, megabytes / decode_s);
   return 0;

@@ -15,7 +15,7 @@
 namespace plural {
 
 /// Writes via a temporary file, fsync and rename: readers see the old or the new file, never a part.
-/// A full disk or read-only folder throws SystemError naming the path, and leaves no temporary file.
+/// A full disk or read-only folder throws WriteError naming the path, and leaves no temporary file.
 void write_file_atomic(const std::filesystem::path& file, std::string_view bytes);
 
 /// SHA-256 of a file or of bytes as 64 hexadecimal digits. An unreadable file throws InputError.
@@ -44,7 +44,10 @@ struct TrainState {
 /// checkpoints/step_N under `run_dir`, complete or absent: written to a temporary folder, then renamed.
 /// Keeps the newest `keep` ones.
 void save_checkpoint(const std::filesystem::path& run_dir, const TrainState& state, int64_t keep = 2);
-/// The newest complete checkpoint, skipping damaged ones (their paths go to `skipped`); nullopt when none.
+/// The newest complete checkpoint; nullopt when there is none. Damaged ones newer than it are passed over (`skipped`
+/// gets their paths and what is wrong). One that the system does not let us read or that another version wrote may be
+/// sound, and going on without it would remove it: then, and when every checkpoint is damaged, InputError lists them
+/// with their reasons.
 std::optional<TrainState> load_newest_checkpoint(const std::filesystem::path& run_dir,
                                                  std::vector<std::string>* skipped = nullptr);
 

@@ -60,10 +60,18 @@ bool operator==(const ConfigNode& a, const ConfigNode& b);
 /// A map without some keys, e.g. the options of a part without those that its owner reads.
 ConfigNode without_keys(ConfigNode map, const std::vector<std::string>& keys);
 
-/// Reads YAML text or a file: one document of maps, lists and scalars. Syntax errors, duplicate keys, aliases
-/// and tags throw InputError with their places. Empty text is an empty map.
-ConfigNode parse_yaml(std::string_view text, const std::string& file_name);
-ConfigNode read_yaml(const std::filesystem::path& file);
+/// A key that its map has already.
+struct DuplicateKey {
+  Mark mark;
+  std::string message;  ///< without the place
+};
+
+/// Reads YAML text or a file: one document of maps, lists and scalars. Syntax errors, aliases and tags throw InputError
+/// with their places. So do duplicate keys, all of them together; with `duplicates` they go there instead, to be
+/// reported with other problems, and the first value stays. Empty text is an empty map.
+ConfigNode parse_yaml(std::string_view text, const std::string& file_name,
+                      std::vector<DuplicateKey>* duplicates = nullptr);
+ConfigNode read_yaml(const std::filesystem::path& file, std::vector<DuplicateKey>* duplicates = nullptr);
 /// Block YAML that parse_yaml reads back equal.
 std::string to_yaml(const ConfigNode& node);
 /// Applies "a.b=value" (value is YAML; list elements by number: "rewards.0.weight=2", one past the end adds).
@@ -148,6 +156,8 @@ class ConfigReader {
   /// Adds a cross-field problem, with the mark of `key` ("a.b" for sections) where it was given. A message that
   /// begins with a place of its own (an InputError of a part's options) is kept as it is.
   void problem(std::string_view key, const std::string& message);
+  /// Adds a problem with a place of its own.
+  void problem_at(const Mark& mark, const std::string& message);
   /// Reports unknown keys (with the nearest known one) and throws InputError when anything was wrong.
   void finish();
 
@@ -162,7 +172,6 @@ class ConfigReader {
   void end_section(const char* name, ConfigReader& inner);
   std::string path_of(std::string_view name) const;
   void report_unknown();
-  void add(const Mark& mark, std::string text);
   void wrong(const char* name, const ConfigNode& node, const std::string& expected);
   template <class T>
   void read_list(const char* name, std::vector<T>& value, const Constraint& constraint, const char* help);

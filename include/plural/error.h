@@ -31,6 +31,18 @@ class SystemError : public Error {
   explicit SystemError(const std::string& message) : Error(message, 1) {}
 };
 
+/// Something could not be written: a full disk, a folder that may not be written.
+class WriteError : public SystemError {
+ public:
+  using SystemError::SystemError;
+};
+
+/// A model's numbers are not finite: its weights are damaged, or training has diverged.
+class DivergedError : public SystemError {
+ public:
+  using SystemError::SystemError;
+};
+
 /// The caller asked to stop (Ctrl-C, a progress callback that returned false); exit code 130, as shells have it.
 class Interrupted : public Error {
  public:

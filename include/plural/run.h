@@ -17,6 +17,7 @@
 #include "plural/reward.h"
 #include "plural/run_config.h"
 #include "plural/tokenizer.h"
+#include "plural/transformer.h"
 
 namespace plural {
 
@@ -66,5 +67,10 @@ RunResult run_training(const RunConfig& config, const RunOptions& options,
 
 /// Throws InputError when `tokenizer` has ids that the model has no embedding for.
 void check_tokenizer_fits(const Tokenizer& tokenizer, const Policy& policy, const std::string& model_dir);
+
+/// What is odd about a tokenizer whose end token is none of the ids that end a text for the model: perhaps it is that
+/// of another model. "" when they agree, or when one of the two names none.
+std::string end_token_warning(const Tokenizer& tokenizer, const TransformerPolicy& policy,
+                              const std::string& model_dir);
 
 }  // namespace plural

@@ -153,12 +153,14 @@ void throw_unknown_name(const std::string& kind, const std::string& name, const 
 
 ConfigReader::ConfigReader(const ConfigNode& map, std::string path) : map_(&map), path_(std::move(path)) {
   if (map.kind == Kind::kMap || map.kind == Kind::kNull) return;
-  add(map.mark,
-      fmt::format("{}expected a map of keys, got {}", path_.empty() ? "" : fmt::format("'{}': ", path_), found(map)));
+  problem_at(map.mark, fmt::format("{}expected a map of keys, got {}",
+                                   path_.empty() ? "" : fmt::format("'{}': ", path_), found(map)));
   map_ = &kEmptyMap;
 }
 
-void ConfigReader::add(const Mark& mark, std::string text) { problems_.push_back({mark, std::move(text), false}); }
+void ConfigReader::problem_at(const Mark& mark, const std::string& message) {
+  problems_.push_back({mark, message, false});
+}
 
 std::string ConfigReader::path_of(std::string_view name) const {
   return path_.empty() ? std::string(name) : fmt::format("{}.{}", path_, name);
@@ -172,7 +174,7 @@ const ConfigNode* ConfigReader::take(const char* name, const Constraint& constra
                                               (node->kind == Kind::kList && node->items.empty())));
   if (!empty) return node;
   if (constraint.required)
-    add(node ? node->mark : map_->mark, fmt::format("missing key '{}' ({})", path_of(name), help));
+    problem_at(node ? node->mark : map_->mark, fmt::format("missing key '{}' ({})", path_of(name), help));
   return nullptr;
 }
 
@@ -180,7 +182,7 @@ void ConfigReader::wrong(const char* name, const ConfigNode& node, const std::st
   std::string hint;
   if (node.kind == Kind::kScalar && node.quoted && expected.find("number") != std::string::npos)
     hint = " (remove the quotes)";
-  add(node.mark, fmt::format("'{}': expected {}, got {}{}", path_of(name), expected, found(node), hint));
+  problem_at(node.mark, fmt::format("'{}': expected {}, got {}{}", path_of(name), expected, found(node), hint));
 }
 
 void ConfigReader::field(const char* name, bool& value, const Constraint& constraint, const char* help) {
@@ -309,8 +311,8 @@ void ConfigReader::report_unknown() {
     if (hint.empty())  // written outside of its section?
       for (const std::string& inside : known_inside_)
         if (last_part(inside) == entry.key) hint = fmt::format(" (did you mean '{}'?)", path_of(inside));
-    add(entry.mark, path_.empty() ? fmt::format("unknown key '{}'{}", entry.key, hint)
-                                  : fmt::format("unknown key '{}' in '{}'{}", entry.key, path_, hint));
+    problem_at(entry.mark, path_.empty() ? fmt::format("unknown key '{}'{}", entry.key, hint)
+                                         : fmt::format("unknown key '{}' in '{}'{}", entry.key, path_, hint));
   }
 }
 

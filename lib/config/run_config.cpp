@@ -130,9 +130,13 @@ RunConfig read_run_config(const ConfigNode& root, const RunConfigCheck& check) {
 
 RunConfig load_run_config(const std::filesystem::path& file, const std::vector<std::string>& overrides,
                           const RunConfigCheck& check) {
-  ConfigNode root = read_yaml(file);
+  std::vector<DuplicateKey> duplicates;
+  ConfigNode root = read_yaml(file, &duplicates);
   for (const std::string& assignment : overrides) apply_override(root, assignment);
-  return read_run_config(root, check);
+  return read_run_config(root, [&](const RunConfig& config, ConfigReader& reader) {
+    for (const DuplicateKey& duplicate : duplicates) reader.problem_at(duplicate.mark, duplicate.message);
+    if (check) check(config, reader);
+  });
 }
 
 std::string dump(const RunConfig& config) { return dump_yaml(config); }

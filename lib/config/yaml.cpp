@@ -33,6 +33,7 @@ class TreeBuilder : public YAML::EventHandler {
 
   ConfigNode root;
   bool has_root = false;
+  std::vector<DuplicateKey> duplicates;
 
   void OnDocumentStart(const YAML::Mark& mark) override {
     if (has_root) fail(to_mark(mark, file_), "a second YAML document starts here; expected one document");
@@ -76,6 +77,7 @@ class TreeBuilder : public YAML::EventHandler {
   struct Frame {
     ConfigNode node;
     bool has_key = false;
+    bool duplicate = false;  // the key's value is left out
     std::string key;
     Mark key_mark;
   };
@@ -111,15 +113,19 @@ class TreeBuilder : public YAML::EventHandler {
       frame.node.items.push_back(std::move(node));
     } else if (!frame.has_key) {
       if (!as_key) fail(node.mark, "a key must be a name, got an empty value");
-      for (const auto& entry : frame.node.entries)
-        if (entry.key == node.scalar)
-          fail(node.mark, fmt::format("duplicate key '{}' (first at line {})", node.scalar, entry.mark.line));
+      frame.duplicate = false;
+      for (const auto& entry : frame.node.entries) {
+        if (entry.key != node.scalar) continue;
+        frame.duplicate = true;
+        duplicates.push_back(
+            {node.mark, fmt::format("duplicate key '{}' (first at line {})", node.scalar, entry.mark.line)});
+      }
       frame.key = std::move(node.scalar);
       frame.key_mark = node.mark;
       frame.has_key = true;
     } else {
       if (node.mark.line == 0) node.mark = frame.key_mark;
-      frame.node.entries.push_back({std::move(frame.key), frame.key_mark, std::move(node)});
+      if (!frame.duplicate) frame.node.entries.push_back({std::move(frame.key), frame.key_mark, std::move(node)});
       frame.has_key = false;
     }
   }
@@ -243,7 +249,7 @@ void emit_value(const ConfigNode& node, int indent, std::string& out) {
 
 namespace detail {
 
-ConfigNode parse_yaml_value(std::string_view text, const std::string& file) {
+ConfigNode parse_yaml_value(std::string_view text, const std::string& file, std::vector<DuplicateKey>* duplicates) {
   check_text(text, file);
   std::istringstream stream{std::string(text)};
   TreeBuilder builder(file);
@@ -253,6 +259,14 @@ ConfigNode parse_yaml_value(std::string_view text, const std::string& file) {
     }
   } catch (const YAML::Exception& error) {
     fail(to_mark(error.mark, file), "not valid YAML: " + error.msg);
+  }
+  if (duplicates) {
+    *duplicates = std::move(builder.duplicates);
+  } else if (!builder.duplicates.empty()) {
+    std::string message;
+    for (const DuplicateKey& duplicate : builder.duplicates)
+      message += fmt::format("{}{}: {}", message.empty() ? "" : "\n", to_string(duplicate.mark), duplicate.message);
+    throw InputError(message);
   }
   return std::move(builder.root);
 }
@@ -288,8 +302,8 @@ ConfigNode without_keys(ConfigNode map, const std::vector<std::string>& keys) {
   return map;
 }
 
-ConfigNode parse_yaml(std::string_view text, const std::string& file_name) {
-  ConfigNode root = detail::parse_yaml_value(text, file_name);
+ConfigNode parse_yaml(std::string_view text, const std::string& file_name, std::vector<DuplicateKey>* duplicates) {
+  ConfigNode root = detail::parse_yaml_value(text, file_name, duplicates);
   if (root.kind == ConfigNode::Kind::kNull) {
     root.kind = ConfigNode::Kind::kMap;
     root.mark = {file_name, 0, 0};
@@ -298,8 +312,8 @@ ConfigNode parse_yaml(std::string_view text, const std::string& file_name) {
   return root;
 }
 
-ConfigNode read_yaml(const std::filesystem::path& file) {
-  return parse_yaml(detail::read_whole_file(file), file.string());
+ConfigNode read_yaml(const std::filesystem::path& file, std::vector<DuplicateKey>* duplicates) {
+  return parse_yaml(detail::read_whole_file(file), file.string(), duplicates);
 }
 
 std::string to_yaml(const ConfigNode& node) {

@@ -9,6 +9,7 @@
 namespace plural::detail {
 
 /// parse_yaml for any value: scalars and lists too; empty text is null.
-ConfigNode parse_yaml_value(std::string_view text, const std::string& file);
+ConfigNode parse_yaml_value(std::string_view text, const std::string& file,
+                            std::vector<DuplicateKey>* duplicates = nullptr);
 
 }  // namespace plural::detail

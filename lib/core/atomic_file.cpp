@@ -16,6 +16,18 @@
 
 namespace plural {
 namespace detail {
+namespace {
+
+[[noreturn]] void fail_to_open(const std::filesystem::path& file, int code) {
+  const std::string message = fmt::format("{}: cannot open the file: {}", file.string(), std::strerror(code));
+  if (code == ENOENT || code == ENOTDIR) throw InputError(message);
+  throw UnreadableError(message);
+}
+[[noreturn]] void fail_to_read(const std::filesystem::path& file, int code) {
+  throw UnreadableError(fmt::format("{}: cannot read: {}", file.string(), std::strerror(code)));
+}
+
+}  // namespace
 
 void sync_folder(const std::filesystem::path& folder) {
   const std::filesystem::path& place = folder.empty() ? "." : folder;
@@ -55,8 +67,8 @@ void AtomicFile::fail(const char* what, int code) {
     if (!temporary_.empty()) ::unlink(temporary_.c_str());
     fd_ = -1;
   }
-  throw SystemError(fmt::format("{}: cannot {}: {}; free space or choose another folder, then run again",
-                                file_.string(), what, std::strerror(code)));
+  throw WriteError(fmt::format("{}: cannot {}: {}; free space or choose another folder, then run again", file_.string(),
+                               what, std::strerror(code)));
 }
 
 void AtomicFile::append(const void* data, size_t size) {
@@ -87,14 +99,13 @@ void AtomicFile::commit() {
 
 InputFile::InputFile(const std::filesystem::path& file) : file_(file) {
   fd_ = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd_ < 0) throw InputError(fmt::format("{}: cannot open the file: {}", file.string(), std::strerror(errno)));
+  if (fd_ < 0) fail_to_open(file, errno);
   struct stat info {};
-  const char* problem = nullptr;
-  if (::fstat(fd_, &info) != 0) problem = std::strerror(errno);
-  if (!problem && !S_ISREG(info.st_mode)) problem = "expected a regular file";
-  if (problem) {
+  const int code = ::fstat(fd_, &info) == 0 ? 0 : errno;
+  if (code != 0 || !S_ISREG(info.st_mode)) {
     ::close(fd_);
-    throw InputError(fmt::format("{}: cannot read: {}", file.string(), problem));
+    if (code != 0) fail_to_read(file, code);
+    throw InputError(fmt::format("{}: cannot read: expected a regular file", file.string()));
   }
   size_ = static_cast<uint64_t>(info.st_size);
 }
@@ -106,7 +117,7 @@ void InputFile::read(uint64_t offset, void* data, size_t size) const {
   for (size_t done = 0; done < size;) {
     const ssize_t n = ::pread(fd_, bytes + done, size - done, static_cast<off_t>(offset + done));
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) throw InputError(fmt::format("{}: cannot read: {}", file_.string(), std::strerror(errno)));
+    if (n < 0) fail_to_read(file_, errno);
     if (n == 0)
       throw InputError(
           fmt::format("{}: the file ends at byte {}, expected {} more", file_.string(), offset + done, size - done));
@@ -128,7 +139,7 @@ uint32_t InputFile::crc() const {
 AppendFile::AppendFile(const std::filesystem::path& file) : file_(file) {
   fd_ = ::open(file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (fd_ < 0)
-    throw SystemError(fmt::format("{}: cannot open the file for writing: {}", file.string(), std::strerror(errno)));
+    throw WriteError(fmt::format("{}: cannot open the file for writing: {}", file.string(), std::strerror(errno)));
 }
 
 AppendFile::~AppendFile() { ::close(fd_); }
@@ -141,8 +152,8 @@ void AppendFile::append(std::string_view bytes) {
     if (n < 0) {
       const int code = errno;
       if (end >= 0 && ::ftruncate(fd_, end) != 0) errno = code;  // half a record stays; readers skip it
-      throw SystemError(fmt::format("{}: cannot write: {}; free space or choose another folder, then run again",
-                                    file_.string(), std::strerror(code)));
+      throw WriteError(fmt::format("{}: cannot write: {}; free space or choose another folder, then run again",
+                                   file_.string(), std::strerror(code)));
     }
     done += static_cast<size_t>(n);
   }
@@ -151,13 +162,13 @@ void AppendFile::append(std::string_view bytes) {
 void make_folders(const std::filesystem::path& folder) {
   std::error_code error;
   std::filesystem::create_directories(folder, error);
-  if (error) throw SystemError(fmt::format("{}: cannot create the folder: {}", folder.string(), error.message()));
+  if (error) throw WriteError(fmt::format("{}: cannot create the folder: {}", folder.string(), error.message()));
 }
 
 std::string read_whole_file(const std::filesystem::path& file) {
   // Not by size: standard input and /proc files have none.
   const int fd = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) throw InputError(fmt::format("{}: cannot open the file: {}", file.string(), std::strerror(errno)));
+  if (fd < 0) fail_to_open(file, errno);
   std::string text;
   struct stat info {};
   if (::fstat(fd, &info) == 0 && S_ISREG(info.st_mode)) text.reserve(static_cast<size_t>(info.st_size) + 1);
@@ -168,7 +179,7 @@ std::string read_whole_file(const std::filesystem::path& file) {
     if (n < 0) {
       const int code = errno;
       ::close(fd);
-      throw InputError(fmt::format("{}: cannot read: {}", file.string(), std::strerror(code)));
+      fail_to_read(file, code);
     }
     if (n == 0) break;
     text.append(block.data(), static_cast<size_t>(n));

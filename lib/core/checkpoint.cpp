@@ -40,22 +40,32 @@ int64_t step_of(const fs::path& folder) {
   return code == std::errc() && end == name.data() + name.size() ? step : -1;
 }
 
+/// A checkpoint of a plural that writes other files than this one.
+class OtherVersionError : public InputError {
+ public:
+  using InputError::InputError;
+};
+
 struct Found {
   int64_t step;
   fs::path folder;
 };
+/// The newest first. A folder that is there and cannot be listed is not an empty one: UnreadableError.
 std::vector<Found> list_checkpoints(const fs::path& checkpoints) {
   std::vector<Found> found;
   std::error_code error;
   for (fs::directory_iterator it(checkpoints, error), end; !error && it != end; it.increment(error))
     if (const int64_t step = step_of(it->path()); step >= 0) found.push_back({step, it->path()});
+  if (error && error != std::errc::no_such_file_or_directory)
+    throw detail::UnreadableError(fmt::format("{}: cannot read the folder: {}; make it readable, then run again",
+                                              checkpoints.string(), error.message()));
   std::sort(found.begin(), found.end(), [](const Found& a, const Found& b) { return a.step > b.step; });
   return found;
 }
 
 [[noreturn]] void fail(const fs::path& path, const char* what, int code) {
-  throw SystemError(fmt::format("{}: cannot {}: {}; free space or choose another folder, then run again", path.string(),
-                                what, std::strerror(code)));
+  throw WriteError(fmt::format("{}: cannot {}: {}; free space or choose another folder, then run again", path.string(),
+                               what, std::strerror(code)));
 }
 
 // Out of sight first: a removal that is cut short must not look like a damaged checkpoint.
@@ -105,8 +115,8 @@ TrainState read_checkpoint(const fs::path& folder) {
   try {
     const json state = json::parse(text);
     if (state.at("version").get<int>() != kVersion)
-      throw InputError(fmt::format("{}: version {}, expected {}", (folder / "state.json").string(),
-                                   state.at("version").dump(), kVersion));
+      throw OtherVersionError(fmt::format("{}: version {}, expected {}", (folder / "state.json").string(),
+                                          state.at("version").dump(), kVersion));
     TrainState result;
     result.step = state.at("step").get<int64_t>();
     result.data_position = state.at("data_position").get<int64_t>();
@@ -178,14 +188,41 @@ void save_checkpoint(const fs::path& run_dir, const TrainState& state, int64_t k
 }
 
 std::optional<TrainState> load_newest_checkpoint(const fs::path& run_dir, std::vector<std::string>* skipped) {
+  std::vector<std::string> damaged;
+  std::string reasons;
+  bool may_be_sound = false;
+  const auto pass_over = [&](const Found& checkpoint, const char* what, const InputError& error) {
+    reasons += fmt::format("\n  step_{} {}: {}", checkpoint.step, what, error.what());
+  };
   for (const Found& checkpoint : list_checkpoints(run_dir / "checkpoints")) {
     try {
-      return read_checkpoint(checkpoint.folder);
+      TrainState state = read_checkpoint(checkpoint.folder);
+      if (may_be_sound) {
+        reasons += fmt::format("\n  step_{} is whole", checkpoint.step);
+        break;
+      }
+      if (skipped) *skipped = std::move(damaged);
+      return state;
+    } catch (const OtherVersionError& error) {
+      may_be_sound = true;
+      pass_over(checkpoint, "is of another version of plural", error);
+    } catch (const detail::UnreadableError& error) {
+      may_be_sound = true;
+      pass_over(checkpoint, "cannot be read", error);
     } catch (const InputError& error) {
-      if (skipped) skipped->push_back(fmt::format("{}: {}", checkpoint.folder.string(), error.what()));
+      pass_over(checkpoint, "is damaged", error);
+      damaged.push_back(fmt::format("{}: {}", checkpoint.folder.string(), error.what()));
     }
   }
-  return std::nullopt;
+  if (reasons.empty()) return std::nullopt;
+  // The run would go on without them and remove them, with all that its later steps had written.
+  throw InputError(fmt::format(
+      "{}: the newest checkpoint cannot be used, and nothing was changed:{}\n{}", (run_dir / "checkpoints").string(),
+      reasons,
+      may_be_sound
+          ? "make it readable, or take the plural that wrote it; without the folders that cannot be used, a run "
+            "goes on from an older one"
+          : "put a good copy back, or start anew in another output folder"));
 }
 
 }  // namespace plural

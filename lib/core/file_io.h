@@ -8,7 +8,16 @@
 #include <string>
 #include <string_view>
 
+#include "plural/error.h"
+
 namespace plural::detail {
+
+/// A file or folder that is there but that the system does not let us read: no permission, an I/O error. What it holds
+/// may be sound.
+class UnreadableError : public InputError {
+ public:
+  using InputError::InputError;
+};
 
 /// CRC-32C (Castagnoli) of `size` bytes, going on from `crc` (0 at the start).
 uint32_t crc32c(const void* data, size_t size, uint32_t crc = 0);
@@ -19,12 +28,12 @@ uint32_t crc32c_portable(const void* data, size_t size, uint32_t crc = 0);
 void sync_folder(const std::filesystem::path& folder);
 
 /// Gives a folder that was filled under another name its own. An older one is swapped out in one call, so that at every
-/// moment one of the two is there (on a file system that can swap). Throws SystemError naming the path.
+/// moment one of the two is there (on a file system that can swap). Throws WriteError naming the path.
 void move_into_place(const std::filesystem::path& temporary, const std::filesystem::path& folder);
 
 /// A file that appears under its name only when complete. Without commit() nothing is left behind.
 /// A path that exists and is no regular file (/dev/null, a pipe) is written straight, never replaced.
-/// Every failure throws SystemError naming the path.
+/// Every failure throws WriteError naming the path.
 class AtomicFile {
  public:
   explicit AtomicFile(const std::filesystem::path& file);
@@ -47,7 +56,7 @@ class AtomicFile {
   uint32_t crc_ = 0;
 };
 
-/// A file opened for reading at any offset. Missing or unreadable files throw InputError.
+/// A file opened for reading at any offset. Missing files throw InputError, unreadable ones UnreadableError.
 class InputFile {
  public:
   explicit InputFile(const std::filesystem::path& file);
@@ -67,7 +76,7 @@ class InputFile {
   uint64_t size_ = 0;
 };
 
-/// A file that grows at its end. A write that fails is undone as far as the disk allows, and throws SystemError.
+/// A file that grows at its end. A write that fails is undone as far as the disk allows, and throws WriteError.
 class AppendFile {
  public:
   explicit AppendFile(const std::filesystem::path& file);
@@ -82,10 +91,10 @@ class AppendFile {
   int fd_ = -1;
 };
 
-/// Creates a folder and its parents; failure throws SystemError.
+/// Creates a folder and its parents; failure throws WriteError.
 void make_folders(const std::filesystem::path& folder);
 
-/// The whole file. Missing or unreadable files throw InputError.
+/// The whole file. Missing files throw InputError, unreadable ones UnreadableError.
 std::string read_whole_file(const std::filesystem::path& file);
 
 }  // namespace plural::detail

@@ -47,8 +47,8 @@ FileLock::FileLock(const std::filesystem::path& file, const std::string& purpose
   const auto fail = [&](const char* what) {
     const int code = errno;
     if (fd_ >= 0) ::close(fd_);
-    throw SystemError(fmt::format("{}: cannot {}: {}; free space or choose another folder, then run again",
-                                  file.string(), what, std::strerror(code)));
+    throw WriteError(fmt::format("{}: cannot {}: {}; free space or choose another folder, then run again",
+                                 file.string(), what, std::strerror(code)));
   };
   for (;;) {
     fd_ = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);

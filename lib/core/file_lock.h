@@ -12,7 +12,7 @@ namespace plural::detail {
 class FileLock {
  public:
   /// Creates or takes over `file`. When another process has the lock, InputError "{purpose}: {file} is locked by
-  /// process N on HOST since TIME; ...". A file that cannot be written throws SystemError.
+  /// process N on HOST since TIME; ...". A file that cannot be written throws WriteError.
   FileLock(const std::filesystem::path& file, const std::string& purpose);
   /// Removes the file.
   ~FileLock();

@@ -97,7 +97,7 @@ void TransformerPolicy::load_values(const NamedTensors& values) {
 void TransformerPolicy::save(const std::filesystem::path& dir) const {
   std::error_code error;
   std::filesystem::create_directories(dir, error);
-  if (error) throw SystemError(fmt::format("{}: cannot create the folder: {}", dir.string(), error.message()));
+  if (error) throw WriteError(fmt::format("{}: cannot create the folder: {}", dir.string(), error.message()));
   NamedTensors tensors;
   for (const ParameterSlot& slot : parameter_slots(impl_->config, impl_->weights))
     tensors.emplace_back(slot.name, slot.tensor->detach());

@@ -211,9 +211,9 @@ class Generation {
     for (size_t i = 0; i < rows.size(); ++i) {
       const float log_prob = log_probs.const_data_ptr<float>()[i];
       if (std::isnan(log_prob)) {
-        throw SystemError(
+        throw DivergedError(
             fmt::format("the model's logits are not finite numbers (prompt {}, token {}); its weights are "
-                        "damaged or training has diverged. Go back to an earlier checkpoint",
+                        "damaged or training has diverged; use an earlier model",
                         prompt_of(rows[i].row), rows_[rows[i].row].ids.size()));
       }
       append(rows[i].row, ids.const_data_ptr<int64_t>()[i], log_prob);

@@ -56,6 +56,8 @@ class Run {
     trainer_ = make_run_trainer(config_, *parts_, stop_.token());
     const int64_t longest = check_prompt_lengths(config_, *parts_);
     check_best_metric();
+    if (const std::string odd = end_token_warning(parts_->tokenizer, *parts_->policy, config_.model); !odd.empty())
+      say(fmt::format("warning: {}\n", odd));
     say(describe_run(config_, *parts_, longest));
     if (config_.task == "rl") {
       const int64_t k = parts_->format->single() ? 1 : std::ranges::max(config_.num_answers);
@@ -73,15 +75,20 @@ class Run {
   }
 
   RunResult loop() {
-    bool stopped = false;
     try {
-      if (step_ == 0 && evaluates()) write_metrics(0, evaluate());
-      stopped = !train();
-    } catch (const SystemError& error) {
-      throw SystemError(fmt::format(
+      return train_and_save();
+    } catch (const WriteError& error) {
+      throw WriteError(fmt::format(
           "{}\nsteps up to the newest checkpoint are kept; once there is room, go on with --resume", error.what()));
+    } catch (const DivergedError& error) {
+      throw DivergedError(fmt::format("{}\n{}", error.what(), after_divergence()));
     }
-    if (stopped) return {step_, false, {}};
+  }
+
+ private:
+  RunResult train_and_save() {
+    if (step_ == 0 && evaluates()) write_metrics(0, evaluate());
+    if (!train()) return {step_, false, {}};
     if (saved_step_ != step_) checkpoint();
     if (saved_model_stale_ || !std::filesystem::exists(folder_.model())) {
       folder_.save_model(*parts_->policy);
@@ -93,7 +100,6 @@ class Run {
     return {step_, true, folder_.model()};
   }
 
- private:
   void say(const std::string& text) const {
     if (options_.message) options_.message(text);
   }
@@ -110,7 +116,7 @@ class Run {
     std::optional<TrainState> state;
     if (folder_.resuming()) state = load_newest_checkpoint(folder_.path(), &skipped);
     for (const std::string& path : skipped)
-      say(fmt::format("note: {} is damaged; an older checkpoint is used\n", path));
+      say(fmt::format("note: passed over a damaged checkpoint for an older one: {}\n", path));
     if (state) {
       trainer_->restore(*state);
       step_ = saved_step_ = state->step;
@@ -124,6 +130,19 @@ class Run {
     board_ = make_tensorboard_sink(folder_.path() / "tensorboard", keep_until);
     // It may be of a later step than the checkpoint: that step comes again, with the same value, and changes nothing.
     if (folder_.resuming() && !config_.evaluation.best.empty()) best_ = folder_.load_best();
+  }
+
+  /// What can be done about it: a resumed run takes the same steps again, and its settings are fixed.
+  std::string after_divergence() const {
+    if (step_ == 0) return fmt::format("no step was trained yet, so it is the weights in {}", config_.model);
+    std::string advice = fmt::format(
+        "this happened after step {} of {}, and --resume takes the same steps again. Start a new run in another output "
+        "folder with a lower optimizer.learning_rate (or optimizer.max_grad_norm), from model {}",
+        step_, config_.steps, config_.model);
+    if (best_ && best_->step > 0) advice += fmt::format(", from {} (of step {})", folder_.best().string(), best_->step);
+    return advice +
+           fmt::format(" or from one of the checkpoints in {} (docs/guides/run.md: \"A checkpoint as a model\")",
+                       (folder_.path() / "checkpoints").string());
   }
 
   /// False when asked to stop.

@@ -35,7 +35,7 @@ void make_folder(const fs::path& path) {
   std::error_code error;
   fs::create_directories(path, error);
   if (error || !fs::is_directory(path)) {
-    throw SystemError(
+    throw WriteError(
         fmt::format("output: the folder {} cannot be created: {}; set output to a folder that can be written",
                     path.string(), error ? error.message() : "a file of that name is in the way"));
   }
@@ -60,9 +60,17 @@ void flatten(const ConfigNode& node, const std::string& path, std::map<std::stri
   if (node.kind == ConfigNode::Kind::kScalar) (*out)[path] = node.scalar;
 }
 
-/// Settings that change what is kept, not what is computed; files are compared by their hashes.
+/// Settings that change what is kept, not what is computed, and those that bound memory, which move results by rounding
+/// only: a run that was too large for its machine can go on. Files are compared by their hashes.
 bool may_differ(const std::string& key) {
-  static const std::set<std::string> free = {"output", "model", "reference", "data.train", "samples.every"};
+  static const std::set<std::string> free = {"output",
+                                             "model",
+                                             "reference",
+                                             "data.train",
+                                             "samples.every",
+                                             "max_batch_tokens",
+                                             "sampling.max_rows",
+                                             "evaluation.sampling.max_rows"};
   return free.contains(key) || key.starts_with("checkpoint.") || key.starts_with("evaluation.data") ||
          key.starts_with("plugins.");
 }

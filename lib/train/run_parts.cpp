@@ -119,6 +119,18 @@ void check_tokenizer_fits(const Tokenizer& tokenizer, const Policy& policy, cons
                   model_dir, tokenizer.vocab_size(), policy.vocab_size()));
 }
 
+std::string end_token_warning(const Tokenizer& tokenizer, const TransformerPolicy& policy,
+                              const std::string& model_dir) {
+  const std::optional<TokenId> own = tokenizer.eos_id();
+  const std::vector<int64_t>& ids = policy.config().eos_ids;
+  if (!own || ids.empty() || std::ranges::find(ids, *own) != ids.end()) return "";
+  return fmt::format(
+      "{}: the tokenizer's end token is {} (eos_token of tokenizer_config.json), but eos_token_id of "
+      "generation_config.json or config.json is {}: completions end at any of them, and fine-tuning teaches the "
+      "tokenizer's. If the tokenizer is not the model's own, use the one that came with it",
+      model_dir, *own, fmt::join(ids, ", "));
+}
+
 namespace {
 
 std::unique_ptr<Critic> build_critic(const RunConfig& config, RunParts& parts, at::Device device) {

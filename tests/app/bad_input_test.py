@@ -4,15 +4,17 @@ import ctypes
 import json
 import os
 import resource
+import shutil
 import unittest
 
 from plural_command import EXAMPLES, RL, SFT, CommandTest, lines, make_model, plural, write_lines, write_model_config, write_tokenizer
 
 
 def obey_permissions():
-    """Root writes everywhere; without CAP_DAC_OVERRIDE (1) in its bounding set the new process does not."""
+    """Root reads and writes everywhere; without CAP_DAC_OVERRIDE (1) and CAP_DAC_READ_SEARCH (2) in its bounding set the new process does not."""
     pr_capbset_drop = 24
-    ctypes.CDLL(None).prctl(pr_capbset_drop, 1)
+    for capability in (1, 2):
+        ctypes.CDLL(None).prctl(pr_capbset_drop, capability)
 
 
 class BadInputTest(CommandTest):
@@ -34,6 +36,11 @@ class BadInputTest(CommandTest):
     def test_duplicate_keys(self):
         config = self.rl(RL + "steps: 9\n")
         self.check(plural("train", config), 2, f"{config}:", "duplicate", "steps")
+
+    def test_duplicate_keys_come_with_the_other_problems(self):
+        config = self.rl(RL + "steps: 9\nstepz: 1\nseed: soon\n")
+        for command in (["train", config], ["config", "--check", config]):
+            self.check(plural(*command), 2, "duplicate key 'steps' (first at line ", "unknown key 'stepz'", "'seed': expected a whole number")
 
     def test_names_of_parts(self):
         config = self.rl(RL.replace("- coverage", "- coverge") + "matcher: psychic\n")
@@ -116,6 +123,21 @@ class BadInputTest(CommandTest):
         config = write_model_config(self.dir / "small", 100)
         self.check(plural("init", "--config", config, "--out", self.dir / "new", "--tokenizer", self.model), 2, message)
 
+    def test_a_tokenizer_with_another_end_token_is_warned_of(self):
+        warning = "the tokenizer's end token is 257 (eos_token of tokenizer_config.json), but eos_token_id of generation_config.json or config.json is 0, 5"
+        commands = (["train", self.rl(), "--set", "steps=1"], ["generate", "--model", self.model, "--max-new-tokens", 1],
+                    ["init", "--config", self.model / "config.json", "--out", self.dir / "new", "--tokenizer", self.model])
+        for command in commands:
+            done = plural(*command, stdin='{"prompt": "x"}')
+            self.check(done, 0)
+            self.assertNotIn("warning", done.stderr)
+        shutil.rmtree(self.dir / "run")
+        shutil.rmtree(self.dir / "new")
+        path = self.model / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "eos_token_id": [0, 5]}))
+        for command in commands:
+            self.check(plural(*command, stdin='{"prompt": "x"}'), 0, f"warning: {self.model}: {warning}", "the one that came with it")
+
     @unittest.skipUnless(os.path.exists("/dev/full"), "needs /dev/full")
     def test_a_full_disk_for_output(self):
         for command, text in ((["tokenize", "--model", self.model], '{"text": "a"}'), (["metrics"], '{"confidence": 1, "correct": 1}'),
@@ -136,7 +158,7 @@ class BadInputTest(CommandTest):
 
         # Small files can be written, a checkpoint (of about 400 KB) cannot.
         done = plural("train", config, preexec_fn=limit(100_000))
-        self.check(done, 1, str(run), "--resume")
+        self.check(done, 1, str(run), "once there is room, go on with --resume")
         steps = [line["step"] for line in lines((run / "metrics.jsonl").read_text())]
         self.assertEqual(steps, [1, 2])
         self.assertEqual(list((run / "checkpoints").glob("step_*")), [])
@@ -190,6 +212,45 @@ class BadInputTest(CommandTest):
         done = plural("train", config, "--resume")
         self.check(done, 0, "step_8", "damaged", "resuming after step 6 of 8")
         self.assertEqual((run / "model" / "model.safetensors").read_bytes(), before)
+
+    def test_a_run_whose_checkpoints_cannot_be_used_is_left_as_it_is(self):
+        config = self.rl()
+        self.check(plural("train", config), 0)
+        run = self.dir / "run"
+        checkpoints = sorted((run / "checkpoints").glob("step_*"))
+        self.assertEqual([path.name for path in checkpoints], ["step_6", "step_8"])
+
+        def contents():
+            return {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+        whole = contents()
+        for path in checkpoints:  # nobody's fault: the files of another user, say
+            path.chmod(0)
+        self.check(plural("train", config, "--resume", preexec_fn=obey_permissions), 2, "step_8 cannot be read", "step_6 cannot be read",
+                   "Permission denied", "nothing was changed")
+        for path in checkpoints:
+            path.chmod(0o755)
+        self.assertEqual(contents(), whole)
+        state = checkpoints[1] / "state.json"
+        state.write_text(state.read_text().replace('"version": 1', '"version": 2'))
+        changed = contents()
+        self.check(plural("train", config, "--resume"), 2, "step_8 is of another version", "version 2, expected 1", "step_6 is whole")
+        self.assertEqual(contents(), changed)
+        for path in checkpoints:
+            (path / "state.json").write_text("{")
+        damaged = contents()
+        self.check(plural("train", config, "--resume"), 2, "step_8 is damaged", "step_6 is damaged", "start anew in another output folder")
+        self.assertEqual(contents(), damaged)
+        for path, before in whole.items():
+            path.write_bytes(before)
+        self.check(plural("train", config, "--resume"), 0, "resuming after step 8 of 8")
+
+    def test_a_model_with_damaged_weights(self):
+        path = self.model / "model.safetensors"
+        path.write_bytes(path.read_bytes()[:-4] + b"\x00\x00\xc0\x7f")  # NaN
+        done = plural("train", self.rl())
+        self.check(done, 1, "not finite", f"no step was trained yet, so it is the weights in {self.model}")
+        self.assertNotIn("--resume", done.stderr)
 
 
 if __name__ == "__main__":

@@ -196,6 +196,53 @@ class ModelTest(CommandTest):
         _, messages = process.communicate(timeout=60)
         self.assertEqual(process.returncode, 130, messages)
         self.assertIn("completions done", messages)
+        self.assertEqual(long.read_text(), "")  # not one prompt is finished
+
+    def test_ctrl_c_keeps_the_finished_prompts_of_a_batch(self):
+        # Near the end of the context completions are a few tokens; those of "long" take a while. The last prompt is finished early, too, but
+        # there is a gap before it.
+        texts = [json.dumps({"prompt": "x" * 485}), json.dumps({"prompt": "x" * 600}), json.dumps({"prompt": "y" * 484}),
+                 json.dumps({"prompt": "long"}), json.dumps({"prompt": "z" * 485})]
+        prompts, out = self.dir / "prompts.jsonl", self.dir / "out.jsonl"
+        prompts.write_text("\n".join(texts) + "\n")
+        args = ["generate", "--model", self.model, "--max-new-tokens", 500, "-n", 500, "--out", out, "--in"]
+        for pause in (2, 8, 32):  # seconds; a slow machine needs more for the short ones
+            process = start(*args, prompts)
+            wait_for(out.exists)
+            time.sleep(pause)
+            process.send_signal(signal.SIGINT)
+            _, messages = process.communicate(timeout=60)
+            self.assertEqual(process.returncode, 130, messages)
+            if len(written := lines(out.read_text())) > 1:
+                break
+            out.unlink()
+        self.assertIn("what came before the first unfinished prompt is written", messages)
+        self.assertEqual(["error" in line for line in written], [False] * 500 + [True] + [False] * 500)
+        prompts.write_text("\n".join(texts[:3]) + "\n")
+        self.check(plural(*args, prompts), 2)
+        kept = ("completion", "ids", "finish_reason", "sample", "error")
+        self.assertEqual([{k: line.get(k) for k in kept} for line in written], [{k: line.get(k) for k in kept} for line in lines(out.read_text())])
+
+    def test_ctrl_c_keeps_the_finished_ks_of_an_evaluation(self):
+        data = write_lines(self.dir / "data.jsonl", EXAMPLES)
+        out = self.dir / "out"
+        args = ["eval", "--model", self.model, "--data", data, "--num-answers", "2,1,3", "--bootstrap", 0, "--out", out]
+        process = start(*args, "--samples", 40, "--max-new-tokens", 400)
+        for line in process.stderr:
+            if line.startswith("K 2:"):
+                break
+        process.send_signal(signal.SIGINT)
+        _, messages = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 130, messages)
+        self.assertIn(f"the sets of K 2 are done and in {out / 'stopped'} (of 3 K asked for)", messages)
+        self.assertFalse((out / "metrics.json").exists())  # half an evaluation is none for scripts that go on where they were stopped
+        info = json.loads((out / "stopped" / "metrics.json").read_text())
+        self.assertEqual([entry["num_answers"] for entry in info["by_num_answers"]], [2])
+        self.assertEqual(len(lines((out / "stopped" / "samples.jsonl").read_text())), 4 * 40)
+        self.check(plural("report", out / "stopped"), 0)
+        self.check(plural(*args, "--max-new-tokens", 4), 0)
+        self.assertEqual([entry["num_answers"] for entry in json.loads((out / "metrics.json").read_text())["by_num_answers"]], [2, 1, 3])
+        self.assertFalse((out / "stopped").exists())
 
     def test_ctrl_c_while_evaluating(self):
         data = write_lines(self.dir / "data.jsonl", EXAMPLES)
@@ -225,6 +272,16 @@ class ModelTest(CommandTest):
             done = plural(*command, "--format", "ta", "--num-answers", 3, stdin="")
             self.check(done, 2, "num_answers", "'ta' holds one answer, 3 were asked for")
             self.check(plural(*command, "--format", "ta", "--num-answers", 1, stdin=""), 0)
+
+    def test_a_format_without_a_number_of_answers(self):
+        prompt, ask = '{"prompt": "Name kinds of dog."}', ["generate", "--model", self.model, "--max-new-tokens", 4, "--temperature", 0]
+        self.check(plural("generate", "--model", "absent", "--format", "multi_answer", stdin=prompt), 2, "--format multi_answer", "--num-answers")
+        # A format of one answer says the number by itself.
+        one = plural(*ask, "--format", "ta", stdin=prompt)
+        self.check(one, 0)
+        self.assertEqual(one.stdout, plural(*ask, "--format", "ta", "--num-answers", 1, stdin=prompt).stdout)
+        self.assertNotEqual(one.stdout, plural(*ask, stdin=prompt).stdout)
+        self.check(plural(*ask, "--raw", "--format", "ta", stdin=prompt), 2, "--raw")
 
     def test_raw_prompts_take_no_instruction(self):
         self.check(plural("generate", "--model", self.model, "--raw", "--num-answers", 3, stdin='{"prompt": "x"}'), 2, "--raw")

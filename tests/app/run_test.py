@@ -220,6 +220,33 @@ class RunTest(CommandTest):
             self.check(plural("train", config, "--set", f"output={other}", *resume), 2, "not empty", "thesis.txt")
         self.assertEqual((other / "thesis.txt").read_text(), "precious")
 
+    def test_a_run_too_large_for_its_machine_goes_on_with_smaller_batches(self):
+        self.check(plural("train", self.rl("whole")), 0)
+        config, run = self.rl("run"), self.dir / "run"
+        self.check(plural("train", config), 0)
+        shutil.rmtree(run / "checkpoints" / "step_8")
+        done = plural("train", config, "--resume", "--set", "max_batch_tokens=90", "--set", "sampling.max_rows=3")
+        self.check(done, 0, "resuming after step 6 of 8", "at most 90 tokens")
+        first, second = metrics(self.dir / "whole"), metrics(run)
+        self.assertEqual(first[:6], second[:6])
+        for a, b in zip(first[6:], second[6:], strict=True):
+            self.assertAlmostEqual(a["reward/total/mean"], b["reward/total/mean"], places=4)
+            self.assertAlmostEqual(a["loss"], b["loss"], places=4)
+
+    def test_a_diverged_run_says_what_can_be_done_and_a_checkpoint_can_be_a_model(self):
+        wild = RL.replace("learning_rate: 1e-3", "learning_rate: 1e+30, max_grad_norm: 0")
+        done = plural("train", self.rl("wild", wild))
+        self.check(done, 1, "not finite", "Start a new run in another output folder", "optimizer.learning_rate", "A checkpoint as a model")
+        self.assertNotIn("once there is room", done.stderr)
+        # What docs/guides/run.md says: the weights of a checkpoint beside the other files of the model.
+        self.check(plural("train", self.rl("good")), 0)
+        copy = shutil.copytree(self.model, self.dir / "copy")
+        shutil.copy(self.dir / "good" / "checkpoints" / "step_8" / "parameters.safetensors", copy / "model.safetensors")
+        ask = ["--max-new-tokens", 5, "--temperature", 0]
+        first, second = (plural("generate", "--model", model, *ask, stdin='{"prompt": "x"}') for model in (copy, self.dir / "good" / "model"))
+        self.check(first, 0)
+        self.assertEqual(first.stdout, second.stdout)
+
     def test_evaluation_during_training(self):
         text = RL.replace("steps: 8", "steps: 5") + "evaluation: {{data: {data}, every: 2, sampling: {{max_new_tokens: 24}}}}\n"
         self.check(plural("train", self.rl("run", text)), 0)

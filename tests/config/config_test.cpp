@@ -164,6 +164,22 @@ TEST_CASE("YAML errors have their place") {
   CHECK_THAT(thrown<InputError>([] { read_yaml("/nowhere/run.yaml"); }), Contains("/nowhere/run.yaml: cannot open"));
 }
 
+TEST_CASE("duplicate keys are reported together, or handed over; the first value stays") {
+  const std::string yaml = "a: 1\nb: {c: 1, c: {d: 1, d: 2}}\na: [3]\na: 4\ne: 5\n";
+  CHECK(yaml_error(yaml) ==
+        "run.yaml:2:11: duplicate key 'c' (first at line 2)\n"
+        "run.yaml:2:21: duplicate key 'd' (first at line 2)\n"
+        "run.yaml:3:1: duplicate key 'a' (first at line 1)\n"
+        "run.yaml:4:1: duplicate key 'a' (first at line 1)");
+  std::vector<DuplicateKey> duplicates;
+  const ConfigNode root = parse_yaml(yaml, "run.yaml", &duplicates);
+  REQUIRE(duplicates.size() == 4);
+  CHECK(to_string(duplicates[2].mark) == "run.yaml:3:1");
+  CHECK(to_yaml(root) == "a: 1\nb:\n  c: 1\ne: 5\n");
+  ConfigNode changed = root;
+  CHECK_THAT(thrown<InputError>([&] { apply_override(changed, "a={b: 1, b: 2}"); }), Contains("duplicate key 'b'"));
+}
+
 TEST_CASE("overrides reach into sections and lists") {
   ConfigNode root = parse_yaml("file: a\nrewards: [{name: x, weight: 1}, y]\nsizes: [1, 2]\n", "run.yaml");
   const auto set = [&](const std::string& text) { apply_override(root, text); };

@@ -58,6 +58,22 @@ TEST_CASE("a small configuration takes the defaults of every part") {
     CHECK_THAT(error_of(task + kMinimal + "num_answers: []"), Contains("expected at least one number"));
 }
 
+TEST_CASE("duplicate and unknown keys and wrong types are reported together") {
+  const TempDir dir;
+  const fs::path file = dir.write(
+      "run.yaml", kMinimal + "steps: 5\nstepz: 5\nsteps: 6\nseed: x\nmatcher: {name: alias, name: alias}\n");
+  const std::string place = file.string() + ":";
+  CHECK(thrown<InputError>([&] { load_run_config(file); }) ==
+        place + "6:1: unknown key 'stepz' (did you mean 'steps'?)\n" + place +
+            "7:1: duplicate key 'steps' (first at line 5)\n" + place +
+            "8:7: 'seed': expected a whole number >= 0, got 'x'\n" + place +
+            "9:24: duplicate key 'name' (first at line 9)");
+  // An override of the key does not make up for it.
+  CHECK_THAT(
+      thrown<InputError>([&] { load_run_config(dir.write("b.yaml", kMinimal + "seed: 1\nseed: 2\n"), {"seed=3"}); }),
+      Contains("b.yaml:6:1: duplicate key 'seed'"));
+}
+
 TEST_CASE("rules across fields are reported with everything else") {
   CHECK(
       error_of("task: rl\nsamples_per_prompt: 1\nseed: -1\n") ==

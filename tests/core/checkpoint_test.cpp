@@ -144,6 +144,61 @@ TEST_CASE("damaged checkpoints are skipped and named") {
   CHECK(names(checkpoints) == std::vector<std::string>{"step_1", "step_2"});
 }
 
+TEST_CASE("when every checkpoint is damaged they are all listed, and it is not as if there were none") {
+  const TempDir dir;
+  const auto checkpoints = dir / "checkpoints";
+  for (int64_t step : {2, 4}) save_checkpoint(dir.path(), state_of(step));
+  flip_byte(checkpoints / "step_4" / "parameters.safetensors", 3);
+  fs::remove(checkpoints / "step_2" / "state.json");
+  std::vector<std::string> skipped;
+  CHECK_THAT(thrown<InputError>([&] { load_newest_checkpoint(dir.path(), &skipped); }),
+             Contains("step_4 is damaged: ") && Contains("checksum") && Contains("step_2 is damaged: ") &&
+                 Contains("state.json") && Contains("start anew"));
+  CHECK(skipped.empty());
+  CHECK(names(checkpoints) == std::vector<std::string>{"step_2", "step_4"});
+}
+
+TEST_CASE("a checkpoint of another version is not a damaged one: it may be sound") {
+  const TempDir dir;
+  for (int64_t step : {2, 4}) save_checkpoint(dir.path(), state_of(step));
+  const fs::path file = dir / "checkpoints" / "step_4" / "state.json";
+  std::string text = read_bytes(file);
+  text.replace(text.find("\"version\": 1"), 12, "\"version\": 7");
+  std::ofstream(file) << text;
+  // Going on from step 2 would remove step 4 with the next save.
+  const std::string message = thrown<InputError>([&] { load_newest_checkpoint(dir.path()); });
+  CHECK_THAT(message, Contains("step_4 is of another version of plural: ") && Contains("version 7, expected 1") &&
+                          Contains("step_2 is whole") && Contains("take the plural that wrote it"));
+  CHECK_THAT(message, !Contains("damaged"));
+  fs::remove_all(dir / "checkpoints" / "step_4");
+  check_state(*load_newest_checkpoint(dir.path()), 2);
+}
+
+TEST_CASE("a checkpoint that may not be read is not a damaged one") {
+  const TempDir dir;
+  for (int64_t step : {2, 4}) save_checkpoint(dir.path(), state_of(step));
+  const fs::path newest = dir / "checkpoints" / "step_4";
+  const auto message = [&] { return thrown<InputError>([&] { load_newest_checkpoint(dir.path()); }); };
+  const auto says = [&](const char* what, const char* path) {
+    return in_child_without_rights([&] {
+      const std::string text = message();
+      return text.find(what) != std::string::npos && text.find(path) != std::string::npos &&
+             text.find("Permission denied") != std::string::npos && text.find("damaged") == std::string::npos;
+    });
+  };
+  ::chmod((newest / "optimizer.safetensors").c_str(), 0);
+  CHECK(says("step_4 cannot be read: ", "step_2 is whole"));
+  ::chmod((newest / "optimizer.safetensors").c_str(), 0644);
+  ::chmod(newest.c_str(), 0);
+  CHECK(says("step_4 cannot be read: ", "step_2 is whole"));
+  ::chmod(newest.c_str(), 0755);
+  // A folder that cannot be listed is not an empty one.
+  ::chmod((dir / "checkpoints").c_str(), 0);
+  CHECK(says("cannot read the folder", "make it readable"));
+  ::chmod((dir / "checkpoints").c_str(), 0755);
+  check_state(*load_newest_checkpoint(dir.path()), 4);
+}
+
 TEST_CASE("a run killed at any moment leaves complete checkpoints only") {
   const TempDir dir;
   int64_t last = 0;
@@ -177,7 +232,7 @@ TEST_CASE("a full disk is an error that leaves the older checkpoint and no litte
   small.rlim_cur = 64 * 1024;
   const auto handler = std::signal(SIGXFSZ, SIG_IGN);  // then write() fails with EFBIG
   ::setrlimit(RLIMIT_FSIZE, &small);
-  const std::string checkpoint = thrown<SystemError>([&] { save_checkpoint(dir.path(), state_of(2, 100000)); });
+  const std::string checkpoint = thrown<WriteError>([&] { save_checkpoint(dir.path(), state_of(2, 100000)); });
   const std::string file = thrown<SystemError>([&] { write_safetensors(dir / "w", state_of(2, 100000).parameters); });
   ::setrlimit(RLIMIT_FSIZE, &old);
   std::signal(SIGXFSZ, handler);
@@ -209,7 +264,7 @@ TEST_CASE("a read-only folder is a SystemError naming the path") {
   const TempDir dir;
   ::chmod(dir.path().c_str(), 0555);
   CHECK(in_child_without_rights([&] {
-    const std::string text = thrown<SystemError>([&] { save_checkpoint(dir.path(), state_of(1)); });
+    const std::string text = thrown<WriteError>([&] { save_checkpoint(dir.path(), state_of(1)); });
     return text.find(dir.path().string()) != std::string::npos && text.find("Permission denied") != std::string::npos;
   }));
   CHECK(in_child_without_rights([&] {

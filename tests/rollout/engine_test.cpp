@@ -310,7 +310,7 @@ TEST_CASE("a diverged model is an error, not an endless stream of one token", "[
     const at::NoGradGuard no_grad;
     model.policy->named_parameters()[0].second.fill_(std::numeric_limits<float>::quiet_NaN());
   }
-  CHECK_THROWS_AS(model.engine->generate(model.prompts({"a"}), {}, {}), SystemError);
+  CHECK_THROWS_AS(model.engine->generate(model.prompts({"a"}), {}, {}), DivergedError);
 }
 
 TEST_CASE("bfloat16 generates and agrees with the policy on average", "[engine]") {

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,18 @@ class Scripts(unittest.TestCase):
         scripts = [path for folder in ("tools", "examples", "benchmarks") for path in (root / folder).rglob("*.sh")]
         self.assertGreater(len(scripts), 5)
         self.assertEqual([str(path) for path in scripts if not os.access(path, os.X_OK)], [])
+
+
+class Contributing(unittest.TestCase):
+    def test_the_test_that_it_names_is_there(self):
+        text = (TOOLS.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+        target, program, name = re.search(r'--target (\w+_test) && build/release/bin/(\w+) "\*(\w+)\*"', text).groups()
+        self.assertEqual(target, program)
+        lists = "".join(path.read_text(encoding="utf-8") for path in (TOOLS.parent / "tests").glob("*/CMakeLists.txt"))
+        sources = re.search(rf"plural_add_test\({target} SOURCES ([^)]*) DEPS", lists)
+        self.assertIsNotNone(sources, target)
+        cases = "".join(path.read_text(encoding="utf-8") for source in sources[1].split() for path in (TOOLS.parent / "tests").glob(f"*/{source}"))
+        self.assertRegex(cases, rf'TEST_CASE\("[^"]*{name}')
 
 
 class CheckDocs(unittest.TestCase):
