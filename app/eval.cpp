@@ -19,6 +19,7 @@
 #include "lib/core/file_io.h"
 #include "lib/core/format.h"
 #include "lib/eval/evaluator.h"
+#include "lib/eval/forced_completion.h"
 #include "lib/eval/report.h"
 #include "lib/train/prompts.h"
 #include "plural/checkpoint.h"
@@ -83,6 +84,8 @@ struct Way {
   eval::AskMode mode = eval::AskMode::kSet;
   eval::ConfidenceSource confidence = eval::ConfidenceSource::kStated;
   bool verbalised = false;
+  bool forced = false;  ///< what the completions leave out is asked for afterwards
+  bool baseline = false;
 };
 
 Way way_of(const std::string& name) {
@@ -97,15 +100,27 @@ Way way_of(const std::string& name) {
   return {name, "", AskMode::kSet, ConfidenceSource::kStated};
 }
 
+/// The main way's own completions, with what they leave out.
+Way forced(Way main) {
+  main.name = "forced";
+  main.title = "forced completion";
+  main.confidence = eval::ConfidenceSource::kStated;
+  main.forced = true;
+  return main;
+}
+
 /// The way that --mode and --confidence name, then the baselines.
 std::vector<Way> ways_of(const EvalArgs& args) {
-  std::vector<Way> ways = {way_of(args.mode)};
-  Way& main = ways.front();
+  Way main = way_of(args.mode);
   main.title = "";
   for (const auto source : {eval::ConfidenceSource::kMeanProbability, eval::ConfidenceSource::kProbability,
                             eval::ConfidenceSource::kTagProbability})
     if (args.confidence == to_string(source)) main.confidence = source;
-  for (const std::string& name : args.baselines) ways.push_back(way_of(name));
+  std::vector<Way> ways = {main};
+  for (const std::string& name : args.baselines) {
+    ways.push_back(name == "forced" ? forced(main) : way_of(name));
+    ways.back().baseline = true;
+  }
   return ways;
 }
 
@@ -129,6 +144,14 @@ void check_settings(const Settings& settings, const std::vector<Way>& ways, bool
     const auto format = make_answer_format(format_of(way, settings));
     if (with_model && way.mode == eval::AskMode::kSet) check_num_answers(*format, settings.ks);
   }
+  if (settings.ask.force_confidences && !make_answer_format(format_of(ways.front(), settings))->has_confidences())
+    throw InputError(fmt::format(
+        "--force-confidences: format '{}' has no confidences; choose one that has, or leave it out", settings.format));
+  const bool forces = settings.ask.force_answers || settings.ask.force_confidences;
+  if (forces && std::any_of(ways.begin(), ways.end(), [](const Way& way) { return way.forced; }))
+    throw InputError(
+        "--baseline forced: compares with the completions as they are, and --force-... forces those too; leave one "
+        "out");
   for (auto k = settings.ks.begin(); k != settings.ks.end(); ++k)
     if (std::find(settings.ks.begin(), k, *k) != k)
       throw InputError(fmt::format("--num-answers: {} is given twice; its sets would count twice", *k));
@@ -163,21 +186,20 @@ class SampledSource final : public SetSource {
   }
 
   std::vector<eval::SampledSet> sets(const Way& way, int64_t k) override {
-    // Ways that differ only in what they take as confidence share their completions.
+    eval::AskOptions options = settings_.ask;
+    options.mode = way.mode;
+    options.num_answers = k;
+    if (::isatty(STDERR_FILENO) != 0)
+      options.progress = [&](int64_t done, int64_t all) {
+        fmt::print(stderr, "\r\x1b[Keval ({})  K {}  {}/{} prompts{}", way.name, k, done, all, done == all ? "\n" : "");
+      };
+    const auto format = make_answer_format(format_of(way, settings_));
+    // Ways that differ only in what they do with the completions share them.
     const auto [it, is_new] = drawn_.try_emplace({way.mode, way.verbalised, k});
-    if (is_new) {
-      eval::AskOptions options = settings_.ask;
-      options.mode = way.mode;
-      options.num_answers = k;
-      if (::isatty(STDERR_FILENO) != 0)
-        options.progress = [&](int64_t done, int64_t all) {
-          fmt::print(stderr, "\r\x1b[Keval ({})  K {}  {}/{} prompts{}", way.name, k, done, all,
-                     done == all ? "\n" : "");
-        };
-      const auto format = make_answer_format(format_of(way, settings_));
-      it->second = eval::sample_sets(parts(*format), options);
-    }
-    return it->second;
+    if (is_new) it->second = eval::sample_sets(parts(*format), options);
+    std::vector<eval::SampledSet> sets = it->second;
+    if (way.forced) eval::force_all(parts(*format), options, sets);
+    return sets;
   }
 
  private:
@@ -261,6 +283,7 @@ class DataEvaluation {
                            {.title = title,
                             .mode = stored ? "stored" : std::string(to_string(way.mode)),
                             .confidence = std::string(to_string(way.confidence)),
+                            .baseline = way.baseline ? way.name : "",
                             .model = args_.model.model,
                             .data = file_,
                             .data_name = name_,
@@ -369,6 +392,13 @@ int evaluate(const EvalArgs& args) {
   return 0;
 }
 
+/// The reference's evaluation knows its formats of sets by a second name each (spec/official_rewards.md 7.4).
+std::string long_name(std::string format) {
+  for (const char* name : {"multi_answer", "multi_answer_no_analysis", "multi_answer_rlvr"})
+    if (format == fmt::format("{}_short", name)) return name;
+  return format;
+}
+
 void add_asking_options(CLI::App& command, EvalArgs* args) {
   command
       .add_option("--num-answers", args->num_answers,
@@ -376,7 +406,7 @@ void add_asking_options(CLI::App& command, EvalArgs* args) {
                   "is the main one")
       ->delimiter(',')
       ->check(num_answers_range());
-  add_format_option(command, &args->format);
+  add_format_option(command, &args->format)->transform(long_name);
   add_matcher_option(command, &args->matcher);
   command
       .add_option(
@@ -397,10 +427,11 @@ void add_asking_options(CLI::App& command, EvalArgs* args) {
   command
       .add_option("--baseline", args->baselines,
                   "also evaluate these baselines, into OUT/evals/NAME: independent, sequential, verbalised, "
-                  "answer_probability, answer_tag_probability")
+                  "answer_probability, answer_tag_probability, forced (the main completions, with the answers and "
+                  "confidences that they leave out)")
       ->delimiter(',')
-      ->check(
-          CLI::IsMember({"independent", "sequential", "verbalised", "answer_probability", "answer_tag_probability"}));
+      ->check(CLI::IsMember(
+          {"independent", "sequential", "verbalised", "answer_probability", "answer_tag_probability", "forced"}));
   command.add_flag("--force-answers", args->force_answers,
                    "continue completions without any answer after \"Final answer:\"");
   command.add_flag("--force-confidences", args->force_confidences,

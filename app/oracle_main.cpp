@@ -157,7 +157,7 @@ Json reward(const Json& c) {
 Json ranked(const Json& c) {
   const auto name = c.at("function").get<std::string>();
   const Row row(c, answers_asked(c));
-  const int64_t i = name == "pass_at_1" ? 1 : c.at("i").get<int64_t>();
+  const int64_t i = name == "pass_at_1" ? 1 : name == "pass_at_3" ? 3 : c.at("i").get<int64_t>();
   if (i < 1) throw InputError("i must be at least 1");
   if (row.format->single() && !starts_legacy(*row.format) && i != 1)
     throw InputError("a format of one answer has only i = 1");
@@ -368,6 +368,7 @@ const std::map<std::string, Function>& functions() {
                                                         {"mean_confidence", reward},
                                                         {"confidence_one_or_zero", reward},
                                                         {"pass_at_1", ranked},
+                                                        {"pass_at_3", ranked},
                                                         {"pass_at_i", ranked},
                                                         {"num_correct_at_i", ranked},
                                                         {"entropy", entropy},

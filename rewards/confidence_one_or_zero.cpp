@@ -21,7 +21,7 @@ class ConfidenceOneOrZero final : public Reward {
     const AnswerBatch& answers = input.answers;
     // A confidence that is no number is not extreme, though it counts as 0 elsewhere.
     const Tensor overall = extreme(answers.overall_confidence).logical_and(answers.overall_confidence_stated);
-    const Tensor each = extreme(answers.confidence).logical_and(answers.confidence_stated);
+    const Tensor each = extreme(answers.numbered_confidence);  // NaN is not extreme
     const Tensor all = each.logical_or(rewards::asked(answers).logical_not()).all(1);
     RewardOutput out;
     out.row = at::where(answers.has_overall_confidence, overall, all).to(answers.confidence.scalar_type());

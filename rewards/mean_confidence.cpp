@@ -4,7 +4,7 @@
 namespace plural {
 namespace {
 
-/// The stated confidence, whatever the answers: one for the whole set, else the mean over the answers.
+/// The stated confidence, whatever the answers: one for the whole set, else the mean over the numbers 1 to K.
 class MeanConfidence final : public Reward {
  public:
   using Options = NoOptions;
@@ -21,7 +21,7 @@ class MeanConfidence final : public Reward {
   // [B]; a confidence in the whole set belongs to no slot, so it stays whichever are left out.
   static Tensor mean(const AnswerBatch& answers) {
     return at::where(answers.has_overall_confidence, answers.overall_confidence,
-                     answers.confidence.sum(1) / rewards::asked_count(answers));
+                     answers.numbered_confidence.nansum(1) / rewards::asked_count(answers));
   }
 };
 

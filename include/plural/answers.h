@@ -45,6 +45,9 @@ struct Answer {
 /// completion leaves out before its last answer is an entry with empty `answer_bytes`.
 struct AnswerSet {
   std::vector<Answer> answers;
+  /// Confidences numbered answers.size() + 1, ... up to at most K: those after the last answer, which belong to none.
+  /// Read as Answer::confidence. Always empty in formats of one answer.
+  std::vector<double> lone_confidences;
   /// The number in the last un-numbered confidence block, one for the whole set; NaN when it is no number.
   double overall_confidence = std::numeric_limits<double>::quiet_NaN();
   bool has_overall_confidence = false;  ///< there is such a block
@@ -157,16 +160,18 @@ std::unique_ptr<Matcher> make_matcher(std::string_view name, const ConfigNode& o
 /// B parsed completions as tensors on one device: all that rewards and credit need. K = slots.
 /// Slots past a row's last answer have `present` false and match -1.
 struct AnswerBatch {
-  int64_t rows = 0;                  ///< B
-  int64_t slots = 0;                 ///< K
-  bool single_answer = false;        ///< the format holds one answer only
-  bool has_confidences = true;       ///< the format asks for confidences
-  Tensor present;                    ///< [B, K] bool: the slot holds an answer block
-  Tensor match;                      ///< [B, K] int64: gold index, -1 = none
-  Tensor key;                        ///< [B, K] int64: equal within a row = the same answer; -1 = nameless or absent
-  Tensor confidence;                 ///< [B, K] float32 clipped to [0, 1], 0 where invalid or absent
-  Tensor confidence_stated;          ///< [B, K] bool: a number, whatever its range
-  Tensor confidence_ok;              ///< [B, K] bool: a number in [0, 1]
+  int64_t rows = 0;             ///< B
+  int64_t slots = 0;            ///< K
+  bool single_answer = false;   ///< the format holds one answer only
+  bool has_confidences = true;  ///< the format asks for confidences
+  Tensor present;               ///< [B, K] bool: the slot holds an answer block
+  Tensor match;                 ///< [B, K] int64: gold index, -1 = none
+  Tensor key;                   ///< [B, K] int64: equal within a row = the same answer; -1 = nameless or absent
+  Tensor confidence;            ///< [B, K] float32 clipped to [0, 1], 0 where invalid or absent
+  Tensor confidence_stated;     ///< [B, K] bool: a number, whatever its range
+  Tensor confidence_ok;         ///< [B, K] bool: a number in [0, 1]
+  /// [B, K] float32: `confidence` of slots without an answer, too; NaN where absent or no number.
+  Tensor numbered_confidence;
   Tensor overall_confidence;         ///< [B] float32 clipped to [0, 1], 0 where invalid or absent
   Tensor overall_confidence_stated;  ///< [B] bool: a number, whatever its range
   Tensor has_overall_confidence;     ///< [B] bool: an un-numbered confidence block stands in the completion

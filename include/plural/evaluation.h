@@ -163,7 +163,8 @@ struct SetMetrics {
   int64_t rows = 0;
   int64_t answers = 0;  ///< answers with a confidence in [0, 1]: the points of brier, ece and auroc
   double format_rate = 0;
-  double coverage = 0;  ///< hits / K
+  double unanswered = 0;  ///< rows without any answer block: set_brier_sum and set_brier_mean leave them out
+  double coverage = 0;    ///< hits / K
   double any_correct = 0;
   double unique = 0;                ///< different answers / K
   double distinct_correct = 0;      ///< hits
@@ -189,7 +190,8 @@ struct SetMetrics {
   double jaccard = 0;                      ///< mean_pairwise_jaccard of the same
   double self_bleu = 0;                    ///< self_bleu up to 2-grams of the same
   double vendi = 0;                        ///< vendi_score of the same under the Jaccard similarity of their words
-  double tokens = 0;                       ///< completion tokens a row; NaN (as the next two) when not known
+  double tokens = 0;                       ///< completion tokens a row; NaN (as the next three) when not known
+  double tokens_per_answer = 0;            ///< all completion tokens / all answers
   double tokens_per_correct = 0;           ///< all completion tokens / all correct answers
   double tokens_per_distinct_correct = 0;  ///< all completion tokens / all hits
   std::vector<double> coverage_at;         ///< [K]: different gold answers hit by the first k answers as written, / k

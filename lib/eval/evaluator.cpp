@@ -8,6 +8,7 @@
 
 #include "lib/core/file_io.h"
 #include "lib/core/format.h"
+#include "lib/core/utf8.h"
 #include "lib/eval/evaluation_json.h"
 #include "lib/eval/sample_record.h"
 #include "plural/checkpoint.h"
@@ -90,6 +91,46 @@ void group_points(std::span<const SampledSet> sets, const AnswerBatch& batch, Ev
   if (any_source) evaluation->by_source = calibration_by_group(points, sources);
 }
 
+/// What the rows of one prompt hold together.
+struct PromptLength {
+  double characters = 0, rows = 0;
+};
+
+/// Characters as samples.jsonl has them: an ill-formed sequence is one.
+double characters_of(std::string_view text) {
+  const std::string written = replace_invalid_utf8(text);
+  return static_cast<double>(
+      std::count_if(written.begin(), written.end(), [](char byte) { return (byte & 0xC0) != 0x80; }));
+}
+
+/// "completion_characters", which no tensor of the batch tells: mean over rows, by bootstrap over prompts.
+void measure_characters(std::span<const SampledSet> sets, const BootstrapOptions& bootstrap, Evaluation* evaluation) {
+  std::map<int64_t, PromptLength> by_prompt;
+  PromptLength all;
+  for (const SampledSet& set : sets) {
+    PromptLength& prompt = by_prompt[set.prompt];
+    for (const Completion& completion : set.completions) prompt.characters += characters_of(completion.text);
+    ++prompt.rows;
+  }
+  std::vector<PromptLength> prompts;
+  for (const auto& [number, prompt] : by_prompt) {
+    prompts.push_back(prompt);
+    all.characters += prompt.characters, all.rows += prompt.rows;
+  }
+  evaluation->metrics["completion_characters"] = all.characters / all.rows;
+  if (bootstrap.replicates == 0 || prompts.empty()) return;
+  const auto mean = [&](std::span<const int64_t> drawn) {
+    PromptLength sum;
+    for (const int64_t prompt : drawn) {
+      sum.characters += prompts[static_cast<size_t>(prompt)].characters;
+      sum.rows += prompts[static_cast<size_t>(prompt)].rows;
+    }
+    return sum.characters / sum.rows;
+  };
+  evaluation->intervals["completion_characters"] = bootstrap_interval(
+      static_cast<int64_t>(prompts.size()), mean, bootstrap.level, bootstrap.replicates, bootstrap.seed);
+}
+
 std::string sample_lines(std::span<const SampledSet> sets, const AnswerBatch& batch, const Matcher& matcher) {
   std::string lines;
   for (size_t row = 0; row < sets.size(); ++row) {
@@ -146,6 +187,7 @@ Evaluation evaluate(std::span<const SampledSet> sets, int64_t k, const AnswerFor
   for (const auto& [name, value] : batch.match_metrics) evaluation.metrics["match/" + name] = value;
   evaluation.match_problem = batch.match_problem;
   if (bootstrap.replicates > 0) evaluation.intervals = set_metric_intervals(batch, prompts, bootstrap);
+  measure_characters(sets, bootstrap, &evaluation);
   evaluation.bins = measured.reliability;
   evaluation.curve = measured.curve;
   group_points(sets, batch, &evaluation);
@@ -167,6 +209,7 @@ void write_evaluation(const std::filesystem::path& dir, const std::vector<Evalua
   const Json json = {{"title", info.title},
                      {"mode", info.mode},
                      {"confidence", info.confidence},
+                     {"baseline", info.baseline},
                      {"model", info.model},
                      {"data", info.data},
                      {"data_name", info.data_name},

@@ -20,8 +20,8 @@ namespace plural::eval {
 
 struct Evaluation {
   int64_t num_answers = 0;
-  /// The names of to_metric_map(SetMetrics), "forced_answers" (a row) and "forced_confidences" (an answer); with a
-  /// matcher that asks outside its counts under "match/".
+  /// The names of to_metric_map(SetMetrics), "completion_characters" (a row), "forced_answers" (a row) and
+  /// "forced_confidences" (an answer); with a matcher that asks outside its counts under "match/".
   MetricMap metrics;
   std::string match_problem;                  ///< why some answers could not be judged (they count as wrong); "" = none
   std::map<std::string, Interval> intervals;  ///< of the metrics, by bootstrap over prompts
@@ -39,7 +39,8 @@ Evaluation evaluate(std::span<const SampledSet> sets, int64_t k, const AnswerFor
 
 /// What metrics.json says beside the numbers.
 struct EvaluationInfo {
-  std::string title, mode, confidence, model, data, data_name, format, matcher;
+  /// `baseline`: what the evaluation is compared with the model's own as; "" = the model's own.
+  std::string title, mode, confidence, baseline, model, data, data_name, format, matcher;
   uint64_t seed = 1;
   int64_t prompts = 0, samples_per_prompt = 1;
   std::optional<SamplingOptions> sampling;  ///< none when the completions were there already

@@ -149,4 +149,9 @@ void force_confidences(const AskParts& parts, const AskOptions& options, std::sp
   }
 }
 
+void force_all(const AskParts& parts, const AskOptions& options, std::span<SampledSet> sets) {
+  force_answers(parts, options, sets);
+  force_confidences(parts, options, sets);
+}
+
 }  // namespace plural::eval

@@ -19,6 +19,10 @@ void force_answers(const AskParts& parts, const AskOptions& options, std::span<S
 /// scale from 0 to 100. What is no such number leaves the confidence missing.
 void force_confidences(const AskParts& parts, const AskOptions& options, std::span<SampledSet> sets);
 
+/// Both, for sets that were drawn without: answers first, then the confidences, those of forced answers too. In a
+/// format without confidences only the answers.
+void force_all(const AskParts& parts, const AskOptions& options, std::span<SampledSet> sets);
+
 /// "85", "85%", "85.", "85 out of 100" are 0.85: the first word, without a percent sign or a closing full stop, is one
 /// ASCII number in [0, 100]. nullopt for anything else.
 std::optional<double> read_percentage(std::string_view text);

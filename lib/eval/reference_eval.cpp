@@ -2,6 +2,8 @@
 #include "lib/eval/reference_eval.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <map>
 #include <numeric>
 #include <utility>
@@ -60,6 +62,14 @@ std::map<int64_t, std::string_view> numbered_blocks(std::string_view text, std::
   return blocks;
 }
 
+/// The text of a block `<name>text</name>`; nullopt where it holds a '<', and so is no number. Looking for that first
+/// reads blocks that lie around one another once, and not once for each of them.
+std::optional<std::string_view> plain_text(std::string_view completion, Span block) {
+  const std::string_view tagged = cut(completion, block);
+  const size_t begin = tagged.find('>') + 1, end = tagged.size() - begin - 1;  // a closing tag is longer by its slash
+  return tagged.find('<', begin) == end ? std::optional(tagged.substr(begin, end - begin)) : std::nullopt;
+}
+
 }  // namespace
 
 std::optional<double> parse_stated_probability(std::string_view text) {
@@ -71,6 +81,22 @@ std::optional<double> parse_stated_probability(std::string_view text) {
   }
   const auto value = parse_number(trimmed);
   return value && *value >= 0 && *value <= 1 ? value : std::nullopt;
+}
+
+AnswerSet parse_for_evaluation(const AnswerFormat& format, std::string_view completion, int64_t k) {
+  AnswerSet set = format.parse(completion, k);
+  set.lone_confidences.clear();
+  for (Answer& answer : set.answers) {
+    if (!format.has_confidences()) {
+      answer.confidence = std::numeric_limits<double>::quiet_NaN();
+      answer.has_confidence = false;
+      answer.confidence_bytes = {};
+    } else if (std::isnan(answer.confidence) && answer.has_confidence) {
+      if (const auto text = plain_text(completion, answer.confidence_bytes))
+        answer.confidence = parse_stated_probability(*text).value_or(answer.confidence);
+    }
+  }
+  return set;
 }
 
 std::optional<double> read_plain_confidence(std::string_view completion) {

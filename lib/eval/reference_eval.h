@@ -18,6 +18,12 @@ namespace plural {
 /// A probability: one ASCII number in [0, 1], or one in [0, 100] with a percent sign. nullopt for anything else.
 std::optional<double> parse_stated_probability(std::string_view text);
 
+/// A completion as evaluation reads it: what `format` finds, and as confidence of each answer the probability that
+/// parse_stated_probability reads in its block, where training wants a number in [0, 1]. The verdicts (format_ok,
+/// blocks_ok, problem) stay those of training. In a format without confidences no answer has one, and confidences
+/// without an answer are left out. Total and linear, as AnswerFormat::parse.
+AnswerSet parse_for_evaluation(const AnswerFormat& format, std::string_view completion, int64_t k);
+
 /// The last un-numbered confidence block after the think text.
 std::optional<double> read_plain_confidence(std::string_view completion);
 /// The last un-numbered answer block after the think text, trimmed.

@@ -29,6 +29,7 @@ struct Column {
 };
 constexpr Column kColumns[] = {
     {"format_rate", "format rate", "format", Column::kPercent},
+    {"unanswered", "without an answer", "no answer", Column::kPercent},
     {"coverage", "coverage (distinct correct / K)", "coverage", Column::kNumber},
     {"unique", "unique answers", "unique", Column::kNumber},
     {"brier", "Brier", "Brier", Column::kNumber},
@@ -36,6 +37,11 @@ constexpr Column kColumns[] = {
     {"accuracy", "accuracy", "accuracy", Column::kNumber},
     {"tokens_per_distinct_correct", "tokens per distinct correct answer", "tokens/correct", Column::kTokens},
 };
+
+/// Numbers of tokens or characters: one decimal is enough.
+bool counts_length(std::string_view metric) {
+  return metric.starts_with("tokens") || metric == "completion_characters";
+}
 
 std::string cell_text(const Column& column, double value) {
   if (!std::isfinite(value)) return "-";
@@ -122,7 +128,7 @@ std::string all_measures(const EvalGroup& evals) {
   out += "</tr></thead><tbody>\n";
   for (const std::string& name : names) {
     out += "<tr><td>" + html_escape(name) + "</td>";
-    const Column column{name.c_str(), "", "", name.starts_with("tokens") ? Column::kTokens : Column::kNumber};
+    const Column column{name.c_str(), "", "", counts_length(name) ? Column::kTokens : Column::kNumber};
     for (const EvalData* eval : evals)
       out += "<td>" + cell_text(column, eval->metric(name)) + interval_text(*eval, column) + "</td>";
     out += "</tr>\n";
@@ -138,7 +144,8 @@ std::string tiles(const EvalGroup& evals) {
   const EvalData& last = *sets.back();
   std::string out = "<div class=\"tiles\">";
   for (const Column& column : kColumns) {
-    if (std::string_view(column.key) == "accuracy" || std::string_view(column.key) == "unique") continue;
+    static const std::set<std::string_view> in_the_table_only = {"unanswered", "unique", "accuracy"};
+    if (in_the_table_only.contains(column.key)) continue;
     out += fmt::format("<div class=\"tile\"><b>{} → {}</b><span>{}</span></div>",
                        cell_text(column, first.metric(column.key)), cell_text(column, last.metric(column.key)),
                        column.title);

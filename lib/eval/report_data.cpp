@@ -122,7 +122,8 @@ bool EvalData::asks_for_sets() const {
 }
 
 bool EvalData::plain() const {
-  return asks_for_sets() && info.value("confidence", "stated") == "stated" && info.value("format", "") != "verbalised";
+  return asks_for_sets() && info.value("confidence", "stated") == "stated" &&
+         info.value("format", "") != "verbalised" && info.value("baseline", "").empty();
 }
 
 std::string EvalData::data() const { return info.value("data", ""); }

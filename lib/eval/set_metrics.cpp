@@ -277,7 +277,7 @@ void measure_calibration(const Prompts& prompts, SetMetrics* m) {
 }
 
 void measure_answers(const Prompts& prompts, SetMetrics* m) {
-  Mean format, coverage, any, unique, distinct, precision, recall, f1, mass, tokens;
+  Mean format, unanswered, coverage, any, unique, distinct, precision, recall, f1, mass, tokens;
   double stated = 0, correct = 0, hits = 0, adherent = 0, all_tokens = 0;
   for_each_row(prompts, [&](const SetRow& row) {
     const auto k = static_cast<double>(row.k), gold = static_cast<double>(row.gold_count),
@@ -292,6 +292,7 @@ void measure_answers(const Prompts& prompts, SetMetrics* m) {
     }
     for (const Slot& slot : row.slots) adherent += slot.confidence_ok;
     format.add(row.format_ok);
+    unanswered.add(row.slots.empty());
     coverage.add(row_hits / k);
     any.add(row_correct > 0);
     unique.add(row_unique / k);
@@ -305,6 +306,7 @@ void measure_answers(const Prompts& prompts, SetMetrics* m) {
     ++m->rows;
   });
   m->format_rate = format.value();
+  m->unanswered = unanswered.value();
   m->coverage = coverage.value();
   m->any_correct = any.value();
   m->unique = unique.value();
@@ -316,6 +318,7 @@ void measure_answers(const Prompts& prompts, SetMetrics* m) {
   m->accuracy = quotient(correct, stated);
   m->confidence_adherence = quotient(adherent, stated);
   m->tokens = std::isnan(all_tokens) ? kUndefined : tokens.value();
+  m->tokens_per_answer = quotient(all_tokens, stated);
   m->tokens_per_correct = quotient(all_tokens, correct);
   m->tokens_per_distinct_correct = quotient(all_tokens, hits);
 }
@@ -499,6 +502,7 @@ std::map<std::string, double> to_metric_map(const SetMetrics& m) {
   std::map<std::string, double> map = {{"rows", static_cast<double>(m.rows)},
                                        {"answers", static_cast<double>(m.answers)},
                                        {"format_rate", m.format_rate},
+                                       {"unanswered", m.unanswered},
                                        {"coverage", m.coverage},
                                        {"any_correct", m.any_correct},
                                        {"unique", m.unique},
@@ -530,6 +534,7 @@ std::map<std::string, double> to_metric_map(const SetMetrics& m) {
                                        {"self_bleu", m.self_bleu},
                                        {"vendi", m.vendi},
                                        {"tokens", m.tokens},
+                                       {"tokens_per_answer", m.tokens_per_answer},
                                        {"tokens_per_correct", m.tokens_per_correct},
                                        {"tokens_per_distinct_correct", m.tokens_per_distinct_correct}};
   for (size_t i = 0; i < m.coverage_at.size(); ++i) {
@@ -557,8 +562,8 @@ int better_direction(std::string_view metric) {
                                          "forced_answers", "forced_confidences"})
     if (metric == counted) return 0;
   if (metric == "brier_resolution") return 1;
-  for (const std::string_view loss :
-       {"brier", "ece", "set_brier", "total_variation", "kl", "jaccard", "self_bleu", "tokens"})
+  for (const std::string_view loss : {"brier", "ece", "set_brier", "total_variation", "kl", "jaccard", "self_bleu",
+                                      "tokens", "unanswered", "completion_characters"})
     if (metric.starts_with(loss)) return -1;
   return 1;
 }

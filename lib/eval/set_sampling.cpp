@@ -11,6 +11,7 @@
 
 #include "lib/core/format.h"
 #include "lib/eval/forced_completion.h"
+#include "lib/eval/reference_eval.h"
 #include "plural/error.h"
 
 namespace plural::eval {
@@ -42,7 +43,7 @@ Span text_bytes(std::string_view completion, const Answer& answer) {
 
 /// Appends the first answer of a completion that was asked for one; without an answer, an empty slot.
 void append_single(const AnswerFormat& format, const Completion& completion, SampledSet* set) {
-  AnswerSet single = format.parse(completion.text, 1);
+  AnswerSet single = parse_for_evaluation(format, completion.text, 1);
   AnswerSet& all = set->answers;
   const bool first = all.answers.empty();
   all.format_ok = (first || all.format_ok) && single.format_ok;
@@ -55,7 +56,7 @@ void append_single(const AnswerFormat& format, const Completion& completion, Sam
 void parse(const AnswerFormat& format, bool one_each, SampledSet* set) {
   set->answers = {};
   if (!one_each) {
-    set->answers = format.parse(set->completions.front().text, set->k);
+    set->answers = parse_for_evaluation(format, set->completions.front().text, set->k);
     return;
   }
   for (const Completion& completion : set->completions) append_single(format, completion, set);

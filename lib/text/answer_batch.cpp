@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string>
 #include <unordered_map>
 
@@ -36,8 +37,12 @@ Span span_of_bytes(const std::vector<int64_t>& offsets, Span bytes) {
 /// Completions that a thread reads at a time: a few tens of microseconds of work.
 constexpr int64_t kRowsAtATime = 8;
 
+constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
+
+/// NaN stays NaN.
+double clip(double stated) { return std::clamp(stated, 0.0, 1.0); }
 /// Clipped to [0, 1]; 0 for NaN.
-double probability(double stated) { return std::isnan(stated) ? 0.0 : std::clamp(stated, 0.0, 1.0); }
+double probability(double stated) { return std::isnan(stated) ? 0.0 : clip(stated); }
 
 /// Examples whose gold answers a thread reads at a time.
 constexpr int64_t kExamplesAtATime = 4;
@@ -125,18 +130,33 @@ AnswerBatch AnswerBatch::keep(const Tensor& keep) const {
   for (Tensor AnswerBatch::*field : {&AnswerBatch::match, &AnswerBatch::key})
     kept.*field = (this->*field).masked_fill(keep.logical_not(), -1);
   kept.confidence = confidence * keep;
+  if (numbered_confidence.defined())
+    kept.numbered_confidence = numbered_confidence.masked_fill(keep.logical_not(), kNone);
   return kept;
 }
 
 AnswerBatch AnswerBatch::to(at::Device device) const {
   AnswerBatch moved = *this;
-  for (Tensor AnswerBatch::*field :
-       {&AnswerBatch::present, &AnswerBatch::match, &AnswerBatch::key, &AnswerBatch::confidence,
-        &AnswerBatch::confidence_stated, &AnswerBatch::confidence_ok, &AnswerBatch::overall_confidence,
-        &AnswerBatch::overall_confidence_stated, &AnswerBatch::has_overall_confidence, &AnswerBatch::format_ok,
-        &AnswerBatch::blocks_ok, &AnswerBatch::extracted, &AnswerBatch::paired, &AnswerBatch::k,
-        &AnswerBatch::gold_count, &AnswerBatch::gold_weight, &AnswerBatch::answer_span, &AnswerBatch::confidence_span,
-        &AnswerBatch::length})
+  for (Tensor AnswerBatch::*field : {&AnswerBatch::present,
+                                     &AnswerBatch::match,
+                                     &AnswerBatch::key,
+                                     &AnswerBatch::confidence,
+                                     &AnswerBatch::confidence_stated,
+                                     &AnswerBatch::confidence_ok,
+                                     &AnswerBatch::numbered_confidence,
+                                     &AnswerBatch::overall_confidence,
+                                     &AnswerBatch::overall_confidence_stated,
+                                     &AnswerBatch::has_overall_confidence,
+                                     &AnswerBatch::format_ok,
+                                     &AnswerBatch::blocks_ok,
+                                     &AnswerBatch::extracted,
+                                     &AnswerBatch::paired,
+                                     &AnswerBatch::k,
+                                     &AnswerBatch::gold_count,
+                                     &AnswerBatch::gold_weight,
+                                     &AnswerBatch::answer_span,
+                                     &AnswerBatch::confidence_span,
+                                     &AnswerBatch::length})
     if ((moved.*field).defined()) moved.*field = (moved.*field).to(device);
   return moved;
 }
@@ -165,6 +185,7 @@ AnswerBatch build_answer_batch(std::span<const CompletionView> completions, cons
   batch.confidence = at::zeros({rows, slots}, at::kDouble);
   batch.confidence_stated = at::zeros({rows, slots}, at::kBool);
   batch.confidence_ok = at::zeros({rows, slots}, at::kBool);
+  batch.numbered_confidence = at::full({rows, slots}, kNone, at::kDouble);
   batch.overall_confidence = at::zeros({rows}, at::kDouble);
   batch.overall_confidence_stated = at::zeros({rows}, at::kBool);
   batch.has_overall_confidence = at::zeros({rows}, at::kBool);
@@ -186,6 +207,7 @@ AnswerBatch build_answer_batch(std::span<const CompletionView> completions, cons
   auto confidence = batch.confidence.accessor<double, 2>();
   auto confidence_stated = batch.confidence_stated.accessor<bool, 2>();
   auto confidence_ok = batch.confidence_ok.accessor<bool, 2>();
+  auto numbered_confidence = batch.numbered_confidence.accessor<double, 2>();
   auto overall_confidence = batch.overall_confidence.accessor<double, 1>();
   auto overall_confidence_stated = batch.overall_confidence_stated.accessor<bool, 1>();
   auto has_overall_confidence = batch.has_overall_confidence.accessor<bool, 1>();
@@ -245,8 +267,9 @@ AnswerBatch build_answer_batch(std::span<const CompletionView> completions, cons
     std::unordered_map<std::string, int64_t> keys;
     for (size_t i = 0; i < set.answers.size(); ++i) {
       const Answer& answer = set.answers[i];
-      if (answer.answer_bytes.empty()) continue;
       const auto slot = static_cast<int64_t>(i);
+      numbered_confidence[b][slot] = clip(answer.confidence);
+      if (answer.answer_bytes.empty()) continue;
       present[b][slot] = true;
       match[b][slot] = own_gold.hit(verdicts.gold[question++]);
       std::string name = matcher.key(answer);
@@ -261,6 +284,8 @@ AnswerBatch build_answer_batch(std::span<const CompletionView> completions, cons
       answer_span[b][slot][0] = answer_tokens.begin, answer_span[b][slot][1] = answer_tokens.end;
       confidence_span[b][slot][0] = confidence_tokens.begin, confidence_span[b][slot][1] = confidence_tokens.end;
     }
+    for (size_t i = 0; i < set.lone_confidences.size(); ++i)
+      numbered_confidence[b][static_cast<int64_t>(set.answers.size() + i)] = clip(set.lone_confidences[i]);
   };
   at::parallel_for(0, rows, kRowsAtATime, [&](int64_t begin, int64_t end) {
     for (int64_t b = begin; b < end; ++b) fill_row(b);
@@ -268,6 +293,7 @@ AnswerBatch build_answer_batch(std::span<const CompletionView> completions, cons
   batch.match_metrics = std::move(verdicts.metrics);
   batch.match_problem = std::move(verdicts.problem);
   batch.confidence = batch.confidence.to(dtype);
+  batch.numbered_confidence = batch.numbered_confidence.to(dtype);
   batch.overall_confidence = batch.overall_confidence.to(dtype);
   batch.gold_weight = batch.gold_weight.to(dtype);
   batch.blocks_ok = batch.blocks_ok.to(dtype);

@@ -118,6 +118,18 @@ Answer TaggedFormat::read_answer(std::string_view text, const TagIndex& index, i
   return answer;
 }
 
+/// The confidences numbered `answers` + 1 to K, as far as there are any.
+std::vector<double> read_lone_confidences(std::string_view text, const TagIndex& index, size_t answers, int64_t k) {
+  std::vector<double> confidences;
+  const int64_t last = std::min(k, index.largest(TagKind::kConfidence));
+  for (auto i = static_cast<int64_t>(answers) + 1; i <= last; ++i) {
+    const Block& block = index.block(TagKind::kConfidence, i);
+    confidences.push_back(block.found ? read_confidence(part(text, block.first_text))
+                                      : std::numeric_limits<double>::quiet_NaN());
+  }
+  return confidences;
+}
+
 AnswerSet TaggedFormat::parse(std::string_view completion, int64_t k) const {
   PLURAL_CHECK(k >= 1 && k <= kMaxAnswers, fmt::format("a set has 1 to {} answers, got k = {}", kMaxAnswers, k));
   if (traits_.single) k = 1;
@@ -138,6 +150,7 @@ AnswerSet TaggedFormat::parse(std::string_view completion, int64_t k) const {
     }
   }
   while (!set.answers.empty() && set.answers.back().answer_bytes.empty()) set.answers.pop_back();
+  if (!traits_.single) set.lone_confidences = read_lone_confidences(completion, index, set.answers.size(), k);
   if (const Block& overall = index.block(TagKind::kConfidence, 0); overall.found) {
     set.has_overall_confidence = true;
     if (const auto value = parse_number(part(completion, overall.last_text))) set.overall_confidence = *value;

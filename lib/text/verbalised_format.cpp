@@ -68,7 +68,10 @@ class VerbalisedFormat final : public AnswerFormat {
     set.extracted = set.paired = static_cast<int64_t>(set.answers.size()) == k && !too_many;
     for (const Answer& answer : set.answers)
       set.extracted = set.paired = set.paired && !answer.answer_bytes.empty() && answer.has_confidence;
-    while (!set.answers.empty() && set.answers.back().answer_bytes.empty()) set.answers.pop_back();
+    size_t answers = set.answers.size();
+    while (answers > 0 && set.answers[answers - 1].answer_bytes.empty()) --answers;
+    for (size_t i = answers; i < set.answers.size(); ++i) set.lone_confidences.push_back(set.answers[i].confidence);
+    set.answers.resize(answers);
     return set;
   }
 

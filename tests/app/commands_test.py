@@ -457,7 +457,7 @@ class EvalTest(CommandTest):
 
     def random_set(self, rng):
         """[(number, text, confidence as written or None)]; numbers may be left out."""
-        confidences = ["0", "0.1", "0.1", "0.5", "0.9", "1", "1.5", "maybe", None]
+        confidences = ["0", "0.1", "0.1", "0.5", "0.9", "1", "1.5", "85%", "maybe", None]
         return [(i, rng.choice(self.WORDS), rng.choice(confidences)) for i in range(1, self.K + 1) if rng.random() < 0.8]
 
     @staticmethod
@@ -471,7 +471,8 @@ class EvalTest(CommandTest):
         for number, text, stated in answers:
             normal = {"Dog!": "dog", "the": ""}.get(text, text)
             match = matches.get(normal, -1)
-            q = float(stated) if stated not in (None, "maybe") and float(stated) <= 1 else None
+            q = None if stated in (None, "maybe") else float(stated[:-1]) / 100 if stated.endswith("%") else float(stated)
+            q = q if q is not None and q <= 1 else None
             out.append({"number": number, "normal": normal, "match": match, "q": q, "z": int(match >= 0),
                         "new": bool(normal) and normal not in keys, "hit": match >= 0 and match not in hits})
             keys.add(normal)
@@ -526,6 +527,12 @@ class EvalTest(CommandTest):
         tokens = [line["tokens"] for line in written]
         expected = {
             "rows": len(rows), "answers": len(points),
+            # A percentage is a confidence, but not in the format.
+            "format_rate": mean(int([i for i, _, _ in r] == list(ks) and all(q in ("0", "0.1", "0.5", "0.9", "1") for _, _, q in r))
+                                for prompt in prompts for r in prompt),
+            "unanswered": mean(int(not r) for r in rows),
+            "completion_characters": mean(len(line["completion"]) for line in written),
+            "tokens_per_answer": sum(tokens) / len(answers),
             "coverage": mean(hits(r) / self.K for r in rows),
             "distinct_correct": mean(map(hits, rows)),
             "any_correct": mean(int(hits(r) > 0) for r in rows),

@@ -390,6 +390,38 @@ class RunTest(CommandTest):
                        "--bootstrap", 0, "--out", out)
         self.check(again, 0, "of an earlier command", "first-answer_probability")
 
+    def test_forced_completion_beside_the_model(self):
+        data = write_lines(self.dir / "data.jsonl", EXAMPLES)
+        base = ["eval", "--model", self.model, "--data", data, "--max-new-tokens", 24, "--num-answers", 2, "--bootstrap", 0]
+        out = self.dir / "out"
+        self.check(plural(*base, "--baseline", "forced", "--out", out), 0)
+        plain, forced = (json.loads((folder / "metrics.json").read_text()) for folder in (out, out / "evals" / "forced"))
+        self.assertEqual((plain["baseline"], forced["baseline"], forced["title"]), ("", "forced", "forced completion"))
+        self.assertEqual(plain["metrics"]["forced_answers"], 0)
+        self.assertGreater(forced["metrics"]["forced_answers"], 0)
+        self.assertLess(forced["metrics"]["unanswered"], plain["metrics"]["unanswered"])
+        for name in ("format_rate", "rows"):
+            self.assertEqual(forced["metrics"][name], plain["metrics"][name])
+        rows, more = (lines((folder / "samples.jsonl").read_text()) for folder in (out, out / "evals" / "forced"))
+        for row, longer in zip(rows, more):  # the same completions, and what was forced after them
+            self.assertTrue(longer["completion"].startswith(row["completion"]))
+        # In one call with forcing from the start the very same comes out.
+        again = self.dir / "again"
+        self.check(plural(*base, "--force-answers", "--force-confidences", "--out", again), 0)
+        self.assertEqual(json.loads((again / "metrics.json").read_text())["metrics"], forced["metrics"])
+
+        self.check(plural(*base, "--baseline", "forced", "--force-answers", "--out", again), 2, "--baseline forced", "leave one out")
+        self.check(plural(*base, "--format", "compact_rlvr", "--force-confidences", "--out", again), 2, "--force-confidences",
+                   "'compact_rlvr' has no confidences")
+
+    def test_short_names_of_the_reference(self):
+        data = write_lines(self.dir / "data.jsonl", [{"prompt": "?", "gold": ["b"], "completion": "<answer1>b</answer1>"}])
+        out = self.dir / "out"
+        for name in ("multi_answer", "multi_answer_no_analysis", "multi_answer_rlvr"):
+            self.check(plural("eval", "--data", data, "--format", name + "_short", "--num-answers", 1, "--out", out), 0)
+            self.assertEqual(json.loads((out / "metrics.json").read_text())["format"], name)
+        self.check(plural("eval", "--data", data, "--format", "ta_short", "--out", out), 2, "--format")
+
     def test_evaluation_without_a_model(self):
         data = write_lines(self.dir / "data.jsonl", EXAMPLES)
         made = self.dir / "made"

@@ -537,6 +537,9 @@ TEST_CASE("which way of a metric is better") {
   CHECK(better_direction("tokens_per_distinct_correct") == -1);
   CHECK(better_direction("mean_confidence") == 0);
   CHECK(better_direction("forced_answers") == 0);
+  CHECK(better_direction("unanswered") == -1);
+  CHECK(better_direction("tokens_per_answer") == -1);
+  CHECK(better_direction("completion_characters") == -1);
 }
 
 TEST_CASE("evaluate_sets of nothing is undefined, not zero") {

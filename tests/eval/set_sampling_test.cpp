@@ -10,6 +10,7 @@
 #include "lib/core/format.h"
 #include "lib/eval/evaluator.h"
 #include "lib/eval/forced_completion.h"
+#include "lib/eval/reference_eval.h"
 #include "plural/error.h"
 #include "tests/support/catch.h"
 #include "tests/support/temp_dir.h"
@@ -332,6 +333,126 @@ TEST_CASE("forced confidence: no number, no confidence; nothing is asked that do
   AskParts parts = small.parts();
   parts.context_length = 100;
   CHECK(sample_sets(parts, options)[0].tokens == 23);
+}
+
+TEST_CASE("evaluation reads percentages as confidences; the format's verdict stays that of training") {
+  const std::string text = answer("owl", "85%") + answer("kite", "0.5", 2) + answer("emu", "about 3%", 3);
+  World world([&](const std::string&, int64_t) { return text; });
+  AskOptions options;
+  options.num_answers = 3;
+  const auto drawn = sample_sets(world.parts(), options);
+  std::vector<Example> stored(1);
+  stored[0].extra["completion"] = nlohmann::json(text).dump();
+  const auto read = read_sets(stored, *world.format, 3);
+  for (const AnswerSet* set : {&drawn[0].answers, &read[0].answers}) {
+    CHECK(set->answers[0].confidence == 0.85);
+    CHECK(set->answers[1].confidence == 0.5);
+    CHECK(std::isnan(set->answers[2].confidence));  // no number alone
+    CHECK(set->answers[2].has_confidence);
+    CHECK_FALSE(set->format_ok);
+    CHECK(set->problem == "confidence 1 is no number from 0 to 1");
+    CHECK(set->blocks_ok == 4);
+  }
+  const Evaluation measured = evaluate(drawn, 3, *world.format, *make_matcher("alias"));
+  CHECK(measured.metrics.at("confidence_adherence") == Approx(2.0 / 3));
+  CHECK(measured.metrics.at("mean_confidence") == Approx(0.675));
+  CHECK(measured.metrics.at("format_rate") == 0);
+
+  // One answer a completion.
+  options.num_answers = 2;
+  for (const AskMode mode : {AskMode::kIndependent, AskMode::kSequential}) {
+    options.mode = mode;
+    CHECK(sample_sets(world.parts(), options)[0].answers.answers[1].confidence == 0.85);
+  }
+}
+
+TEST_CASE("percentages are confidences in the verbalised format and in formats of one answer, too") {
+  const auto only = [](const char* format, const std::string& text) {
+    return parse_for_evaluation(*make_answer_format(format), text, 1).answers.at(0).confidence;
+  };
+  const auto response = [](const std::string& probability) {
+    return "<response><text>owl</text><probability>" + probability + "</probability></response>";
+  };
+  CHECK(only("verbalised", response("85%")) == 0.85);
+  CHECK(only("verbalised", response(" 7 % ")) == 0.07);
+  CHECK(only("verbalised", response("0.3")) == 0.3);
+  CHECK(std::isnan(only("verbalised", response("<b>85%"))));
+  CHECK(only("verbalised", response("85")) == 85);  // as written, and no probability
+  CHECK(only("tac", "<think>x</think><answer>owl</answer><confidence>20%</confidence>") == 0.2);
+  CHECK(std::isnan(only("tac", "<think>x</think><answer>owl</answer><confidence>120%</confidence>")));
+  CHECK(only("multi_answer", "<think>x</think><answer>owl</answer><confidence>20%</confidence>") == 0.2);
+}
+
+TEST_CASE("in a format without confidences the order is the rank, whatever confidences a completion states") {
+  const std::string text = answer("emu", "0.1") + answer("owl", "0.9", 2);
+  std::vector<Example> stored(1);
+  stored[0].gold = {{"owl", {}, 1}};
+  stored[0].extra["completion"] = nlohmann::json(text).dump();
+  const auto format = make_answer_format("compact_rlvr");
+  const Evaluation measured = evaluate(read_sets(stored, *format, 2), 2, *format, *make_matcher("alias"));
+  CHECK(measured.metrics.at("pass@1") == 0);
+  CHECK(measured.metrics.at("pass@2") == 1);
+  CHECK(measured.metrics.at("answers") == 0);
+  CHECK(std::isnan(measured.metrics.at("ece")));
+}
+
+TEST_CASE("rows without an answer, characters of a row and tokens of an answer") {
+  // 4 characters in 5 bytes, and a byte that is none in UTF-8; an answer block may be empty.
+  World world([](const std::string& prompt, int64_t g) {
+    if (contains(prompt, "bird")) return std::string("no\u00e9 \xff");
+    return g == 0 ? answer("cod", "0.5") : std::string("<answer1></answer1>");
+  });
+  AskOptions options;
+  options.num_answers = 2;
+  options.samples_per_prompt = 2;
+  const auto sets = sample_sets(world.parts(), options);
+  const Evaluation measured = evaluate(sets, 2, *world.format, *make_matcher("alias"), {.replicates = 200});
+  CHECK(measured.metrics.at("unanswered") == 0.5);
+  CHECK(measured.intervals.at("unanswered").low == 0);
+  CHECK(measured.intervals.at("unanswered").high == 1);
+  CHECK(measured.metrics.at("completion_characters") == Approx((5 + 5 + 52 + 19) / 4.0));
+  CHECK(measured.intervals.at("completion_characters").low == 5);
+  CHECK(measured.intervals.at("completion_characters").high == 35.5);
+  double tokens = 0;
+  for (const SampledSet& set : sets) tokens += static_cast<double>(set.tokens);
+  CHECK(measured.metrics.at("tokens_per_answer") == Approx(tokens / 2));
+  // Left out of the set Brier score: the rest is (0.5 - 1)^2 and (0 - 0)^2.
+  CHECK(measured.metrics.at("set_brier_sum") == Approx((0.25 + 0) / 2));
+}
+
+TEST_CASE("forced afterwards: the same completions as without") {
+  World world([](const std::string& prompt, int64_t) {
+    if (contains(prompt, "Probability that")) return std::string("80");
+    if (contains(prompt, "Final answer:")) return std::string("owl");
+    return contains(prompt, "bird") ? std::string("Well, hm") : std::string("<answer1>cod</answer1>");
+  });
+  AskOptions options;
+  options.num_answers = 2;
+  const auto drawn = sample_sets(world.parts(), options);
+  auto sets = drawn;
+  force_all(world.parts(), options, sets);
+  CHECK(drawn[0].answers.answers.empty());
+  CHECK(sets[0].completions[0].text == "Well, hm\n<answer1>owl</answer1>\n<confidence1>0.8</confidence1>");
+  CHECK(sets[1].completions[0].text == "<answer1>cod</answer1>\n<confidence1>0.8</confidence1>");
+  AskOptions at_once = options;
+  at_once.force_answers = at_once.force_confidences = true;
+  const auto forced = sample_sets(world.parts(), at_once);
+  for (size_t i = 0; i < sets.size(); ++i) {
+    CHECK(sets[i].completions[0].text == forced[i].completions[0].text);
+    CHECK(sets[i].tokens == forced[i].tokens);
+  }
+}
+
+TEST_CASE("a forced answer next to a confidence that had none") {
+  World world([](const std::string& prompt, int64_t) {
+    return std::string(
+        contains(prompt, "Final answer:") ? "owl" : "<confidence1>0.1</confidence1><confidence2>1</confidence2>");
+  });
+  AskOptions options;
+  options.num_answers = 2;
+  options.force_answers = true;
+  const auto sets = sample_sets(world.parts(), options);
+  CHECK(evaluate(sets, 2, *world.format, *make_matcher("alias")).metrics.at("forced_answers") == 1);
 }
 
 TEST_CASE("percentages after a phrase") {

@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// libFuzzer: any bytes through the answer parser and the text primitives. The first byte picks the format, the second
-// K: 1 to 20, or the largest. What is checked besides the sanitizers: the promises of plural/answers.h. No LibTorch is
-// linked.
+// libFuzzer: any bytes through the answer parser, the evaluation's readers and the text primitives. The first byte
+// picks the format, the second K: 1 to 20, or the largest. What is checked besides the sanitizers: the promises of
+// plural/answers.h. No LibTorch is linked.
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "lib/text/normal_form.h"
 #include "lib/core/utf8.h"
+#include "lib/eval/reference_eval.h"
+#include "lib/text/normal_form.h"
 #include "plural/answers.h"
 
 namespace {
@@ -48,6 +50,40 @@ void check_normal(std::string_view normal) {
   check(normal.empty() || last != ' ');
 }
 
+void check_probability(const std::optional<double>& value) { check(!value || (*value >= 0 && *value <= 1)); }
+
+/// What evaluation reads is what training reads, but for percentages.
+void check_evaluation(const plural::AnswerFormat& format, std::string_view text, int64_t k,
+                      const plural::AnswerSet& trained) {
+  const plural::AnswerSet set = plural::parse_for_evaluation(format, text, k);
+  check(set.answers.size() == trained.answers.size() && set.format_ok == trained.format_ok);
+  for (size_t i = 0; i < set.answers.size(); ++i) {
+    const double evaluated = set.answers[i].confidence, strict = trained.answers[i].confidence;
+    check(set.answers[i].text == trained.answers[i].text);
+    if (!format.has_confidences())
+      check(std::isnan(evaluated) && set.answers[i].confidence_bytes.empty());
+    else if (std::isnan(strict))
+      check(std::isnan(evaluated) || (evaluated >= 0 && evaluated <= 1));
+    else
+      check(evaluated == strict);
+  }
+}
+
+void check_readers(std::string_view text, int64_t k) {
+  for (const int64_t wanted : {k, int64_t{0}}) {
+    const auto candidates = plural::read_numbered(text, wanted);
+    if (!candidates) continue;
+    check(wanted == 0 ? candidates->size() <= text.size() : static_cast<int64_t>(candidates->size()) == wanted);
+    for (const plural::ReferenceCandidate& candidate : *candidates) {
+      check(candidate.text.size() <= text.size());
+      check_probability(candidate.confidence);
+    }
+  }
+  check_probability(plural::read_plain_confidence(text));
+  check_probability(plural::parse_stated_probability(text));
+  if (const auto answer = plural::read_plain_answer(text)) check(answer->size() <= text.size());
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -59,6 +95,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   check(static_cast<int64_t>(set.answers.size()) <= k);
   check(set.format_ok == set.problem.empty());
   check(!set.format_ok || set.extracted);
+  check(static_cast<int64_t>(set.answers.size() + set.lone_confidences.size()) <= k);
+  check_evaluation(format, text, k, set);
+  check_readers(text, k);
   for (const plural::Answer& answer : set.answers) {
     check_block(answer.answer_bytes, text);
     check_block(answer.confidence_bytes, text);

@@ -18,3 +18,10 @@ TEST_CASE("confidence_one_or_zero looks at every answer of a set") {
                                   write_set({{"a1", "0"}, {"b1", "1"}, {"c1", "none"}}), ""});
   check_close(scored.rows("confidence_one_or_zero"), {1, 0, 0, 0});
 }
+
+TEST_CASE("confidence_one_or_zero: numbered confidences count without their answers") {
+  const std::string one = "<think>t</think><confidence1>0</confidence1>";
+  const Scored scored(animals(), {one + "<confidence2>1</confidence2>", one + "<confidence2>0.8</confidence2>", one}, 2,
+                      "multi_answer");
+  check_close(scored.rows("confidence_one_or_zero"), {1, 0, 0});
+}

@@ -327,6 +327,41 @@ TEST_CASE("a batch of sets as tensors") {
   CHECK(batch.sets.size() == 2);
 }
 
+TEST_CASE("confidences whose answers are missing stand apart from those of answers") {
+  const auto compact = make_answer_format("compact");
+  const std::string confidences =
+      "<confidence1>.1</confidence1><confidence2>2</confidence2><confidence4>.4</confidence4>"
+      "<confidence5>.5</confidence5>";
+  const auto lone = [&](const std::string& text, int64_t k) { return compact->parse(text, k).lone_confidences; };
+  CHECK(lone("<answer4>d</answer4>" + confidences, 4).empty());
+  CHECK(lone("<answer2>b</answer2>" + confidences, 2).empty());
+  const std::vector<double> after = lone("<answer2>b</answer2>" + confidences, 4);
+  REQUIRE(after.size() == 2);  // of numbers 3 and 4
+  CHECK(std::isnan(after[0]));
+  CHECK(after[1] == 0.4);
+  const Example example;
+  const std::string text = "<answer2>b</answer2>" + confidences;
+  const CompletionView view{&example, text, {}, 4};
+  const AnswerBatch batch = build_answer_batch({&view, 1}, *compact, *make_matcher("alias"), nullptr, at::kCPU,
+                                               at::kDouble);
+  CHECK(at::equal(batch.present, at::tensor({0, 1, 0, 0}).view({1, 4}).to(at::kBool)));
+  CHECK(at::equal(batch.confidence, at::tensor({0., 1., 0., 0.}, at::kDouble).view({1, 4})));
+  const Tensor numbered = batch.numbered_confidence[0];
+  CHECK(numbered[0].item<double>() == 0.1);
+  CHECK(numbered[1].item<double>() == 1);  // clipped
+  CHECK(std::isnan(numbered[2].item<double>()));
+  CHECK(numbered[3].item<double>() == 0.4);
+  const Tensor kept = batch.keep(at::tensor({0, 1, 1, 1}).view({1, 4}).to(at::kBool)).numbered_confidence[0];
+  CHECK(std::isnan(kept[0].item<double>()));
+  CHECK(kept[3].item<double>() == 0.4);
+  const auto
+      verbalised = make_answer_format("verbalised")
+                       ->parse("<response><text>a</text></response><response><probability>0.3</probability></response>",
+                               3);
+  CHECK(verbalised.answers.size() == 1);
+  CHECK(verbalised.lone_confidences == std::vector<double>{0.3});
+}
+
 TEST_CASE("gold answers: which one stands for which") {
   Example example;
   example.gold = {{"cat", {"kitty"}, 3},   {"Cat!", {}, 1},           // the same normal form
