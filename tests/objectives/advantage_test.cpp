@@ -116,6 +116,72 @@ TEST_CASE("advantages sum to 0 in every group and do not look across groups") {
   }
 }
 
+TEST_CASE("advantages of a group sum to 0 for every estimator that compares the rows of a group evenly") {
+  const AnswerBatch answers = make_sets({{0, -1}, {1, 0}, {-1, -1}, {1, 1}, {-1, 2}, {2, 3}, {2, 0}, {3, -1}});
+  AdvantageInput input = paid({.3, 1, .2, .7, 2, .5, 3, 0}, 4);
+  input.answers = &answers;
+  input.length = integers({3, 1, 4, 1, 5, 9, 2, 6});
+  input.mode = integers({0, 2, 0, 1, 1, 1, 0, 3});
+  input.correct = booleans({1, 1, 0, 1, 1, 0, 1, 0});
+  input.sampler_log_prob = doubles({-3, -1, -2, -5, -8, -4, -1, -6});
+  input.part = at::stack({input.total, doubles({1, 0, 0, 2, 5, 1, 1, 4})}, 1), input.part_weight = doubles({1, .4});
+  input.part_valid = booleans({1, 1, 1, 0, 1, 1, 1, 1, 1, 1, 0, 1, 1, 1, 1, 1}).view({8, 2});
+  input.vector = doubles({1, 0, .5, .2, .3, .3, 0,  1,  .9, .1, .2, .2, .4, .8, .6, 0,
+                          0, 0, .7, .5, .1, .9, .3, .2, .5, .5, .8, .1, .2, .6, .9, .9})
+                     .view({8, 2, 2});
+  input.score_subset = [&](const Tensor& keep) {
+    return plural::testing::weighted_coverage(answers, {1, .5, .25, 2}, keep);
+  };
+  const auto sums = [&](const std::string& name, const std::string& options) {
+    const auto a = rows_of(name, options, input);
+    double size = 0;
+    for (double x : a) size = std::max(size, std::abs(x));
+    CHECK(size > .01);
+    return std::vector<double>{a[0] + a[1] + a[2] + a[3], a[4] + a[5] + a[6] + a[7]};
+  };
+  for (const auto& [name, options] :
+       std::vector<std::pair<std::string, std::string>>{{"grpo", "{}"},
+                                                        {"grpo", "{scale: group}"},
+                                                        {"grpo", "{scale: batch}"},
+                                                        {"rloo", "{}"},
+                                                        {"maxrl", "{}"},
+                                                        {"gdpo", "{}"},
+                                                        {"gdpo", "{whiten: false}"},
+                                                        {"pass_at_k", "{k: 2}"},
+                                                        {"max_at_k", "{k: 2}"},
+                                                        {"poly_epo", "{subset: 2}"},
+                                                        {"setpo", "{gate: false}"},
+                                                        {"darling", "{}"},
+                                                        {"ucpo", "{}"},
+                                                        {"ucpo", "{tau: 1}"},
+                                                        {"ucpo", "{rarity: likelihood}"},
+                                                        {"vpo", "{}"},
+                                                        {"set_credit", "{}"},
+                                                        {"set_credit", "{credit: all, scale: group}"}}) {
+    INFO(name << " " << options);
+    check_close(sums(name, options), {0, 0}, 1e-12);
+  }
+  // OPO weighs rows by their tokens, and so do the tokens' own sums: 0 over a group's tokens, not over its rows.
+  const auto opo = rows_of("opo", "{}", input), length = host(input.length);
+  for (size_t first : {0, 4}) {
+    double tokens = 0;
+    for (size_t i = first; i < first + 4; ++i) tokens += length[i] * opo[i];
+    CHECK(tokens == Approx(0).margin(1e-12));
+  }
+  CHECK(std::abs(sums("opo", "{}")[0]) > .01);
+  // REINFORCE++ and whitened GAE are 0 over all tokens of the step.
+  input.value = at::arange(31, input.total.options()).sin();
+  for (const auto& [name, options] :
+       std::vector<std::pair<std::string, std::string>>{{"reinforce_pp", "{gamma: 0.9}"},
+                                                        {"reinforce_pp", "{gamma: 0.9, baseline: group}"},
+                                                        {"gae", "{whiten: true}"}}) {
+    INFO(name << " " << options);
+    const Tensor token = plural::testing::estimate(name, options, input).token;
+    CHECK(token.abs().max().item<double>() > .01);
+    CHECK(token.sum().item<double>() == Approx(0).margin(1e-11));
+  }
+}
+
 TEST_CASE("OPO weighs the baseline by length") {
   AdvantageInput input = paid({1, 0, 0}, 3);
   input.length = integers({4, 1, 3});
@@ -528,31 +594,84 @@ TEST_CASE("UCPO by likelihood: what is rarely written gains most") {
   CHECK_THROWS_WITH(rows_of("ucpo", "{rarity: likelihood}", wrong), Catch::Contains("sampler_log_prob"));
 }
 
-TEST_CASE("advantages move with their rows") {
-  const std::vector<double> r = {.3, 1, .2, .7, 0, .5};
-  const std::vector<int64_t> mode = {0, 2, 0, 1, 1, 1}, correct = {1, 1, 0, 1, 0, 1}, length = {3, 1, 4, 1, 5, 9};
-  const std::vector<size_t> order = {4, 2, 0, 5, 1, 3};
-  const auto with = [&](const std::vector<size_t>& o) {
-    std::vector<double> total;
-    std::vector<int64_t> m, c, l;
-    std::vector<double> sampled, now;
-    for (size_t i : o) {
-      total.push_back(r[i]), m.push_back(mode[i]), c.push_back(correct[i]), l.push_back(length[i]);
-      sampled.push_back(-1.0 - static_cast<double>(i)), now.push_back(-1.0 - .9 * static_cast<double>(i));
+namespace {
+
+// A prompt with six rows that differ in everything an estimator may look at, in any order.
+class SixRows {
+ public:
+  explicit SixRows(const std::vector<size_t>& order) {
+    const std::vector<double> reward = {.3, 1, .2, .7, 0, .5};
+    const std::vector<int64_t> mode = {0, 2, 0, 1, 1, 1}, correct = {1, 1, 0, 1, 0, 1}, length = {3, 1, 4, 1, 5, 9};
+    const std::vector<std::vector<int64_t>> match = {{0, -1}, {1, 0}, {-1, -1}, {2, 2}, {-1, 1}, {3, -1}};
+    std::vector<double> total, sampled, now, part, vector, value;
+    std::vector<int64_t> modes, rights, applies;
+    std::vector<std::vector<int64_t>> matches;
+    for (size_t i : order) {
+      const auto place = static_cast<double>(i);
+      total.push_back(reward[i]), modes.push_back(mode[i]), rights.push_back(correct[i]), matches.push_back(match[i]);
+      length_.push_back(length[i]);
+      sampled.push_back(-1.0 - place), now.push_back(-1.0 - .9 * place);
+      part.push_back(reward[i]), part.push_back(std::cos(place));
+      applies.push_back(1), applies.push_back(i != 2);
+      for (double k = 0; k < 4; ++k) vector.push_back(std::abs(std::sin(place + k)));
+      for (int64_t t = 0; t < length[i]; ++t) value.push_back(std::sin(place + 2.0 * static_cast<double>(t)));
     }
-    AdvantageInput input = paid(total, 6);
-    input.sampler_log_prob = doubles(sampled), input.log_prob = doubles(now);
-    input.mode = integers(m), input.correct = booleans(c), input.length = integers(l);
-    return input;
-  };
-  const AdvantageInput straight = with({0, 1, 2, 3, 4, 5}), mixed = with(order);
+    answers_ = make_sets(matches);
+    input_ = paid(total, 6);
+    input_.sampler_log_prob = doubles(sampled), input_.log_prob = doubles(now);
+    input_.mode = integers(modes), input_.correct = booleans(rights), input_.length = integers(length_);
+    input_.part = doubles(part).view({6, 2}), input_.part_valid = booleans(applies).view({6, 2});
+    input_.part_weight = doubles({1, .4});
+    input_.vector = doubles(vector).view({6, 2, 2});
+    input_.value = doubles(value);
+    input_.greedy_total = doubles({.6});
+    input_.answers = &answers_;
+    input_.score_subset = [this](const Tensor& keep) {
+      return plural::testing::weighted_coverage(answers_, {1, .5, .25, 2}, keep);
+    };
+  }
+  SixRows(const SixRows&) = delete;
+  SixRows& operator=(const SixRows&) = delete;
+
+  // The advantage of every row, and those of its tokens after it where they differ.
+  std::vector<std::vector<double>> estimate(const std::string& name, const std::string& options) const {
+    const AdvantageOutput out = plural::testing::estimate(name, options, input_);
+    std::vector<std::vector<double>> rows;
+    for (double a : host(out.row)) rows.push_back({a});
+    if (!out.token.defined()) return rows;
+    const std::vector<double> token = host(out.token);
+    auto next = token.begin();
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const int64_t tokens = name == "set_credit" ? 4 : length_[i];  // thinking, two answers, end: `make_sets`
+      rows[i].insert(rows[i].end(), next, next + tokens);
+      next += tokens;
+    }
+    REQUIRE(next == token.end());
+    return rows;
+  }
+
+ private:
+  std::vector<int64_t> length_;
+  AnswerBatch answers_;
+  AdvantageInput input_;
+};
+
+}  // namespace
+
+TEST_CASE("advantages move with their rows") {
+  const std::vector<size_t> order = {4, 2, 0, 5, 1, 3};
+  const SixRows straight({0, 1, 2, 3, 4, 5}), mixed(order);
   for (const auto& [name, options] :
        std::vector<std::pair<std::string, std::string>>{{"grpo", "{scale: group}"},
                                                         {"rloo", "{}"},
                                                         {"opo", "{}"},
                                                         {"maxrl", "{}"},
+                                                        {"remax", "{}"},
                                                         {"reinforce_pp", "{}"},
-                                                        {"pass_at_k", "{k: 3}"},
+                                                        {"reinforce_pp", "{gamma: 0.9}"},
+                                                        {"gdpo", "{}"},
+                                                        {"gdpo", "{whiten: false}"},
+                                                        {"pass_at_k", "{k: 2}"},
                                                         {"pkpo", "{k: 3}"},
                                                         {"max_at_k", "{k: 3}"},
                                                         {"max_at_k", "{k: 3, off_policy: true}"},
@@ -560,10 +679,27 @@ TEST_CASE("advantages move with their rows") {
                                                         {"setpo", "{}"},
                                                         {"darling", "{}"},
                                                         {"ucpo", "{}"},
-                                                        {"ucpo", "{rarity: likelihood}"}}) {
-    INFO(name);
-    const auto a = rows_of(name, options, straight), b = rows_of(name, options, mixed);
-    for (size_t i = 0; i < 6; ++i) CHECK(b[i] == Approx(a[order[i]]).margin(1e-12));
+                                                        {"ucpo", "{rarity: likelihood}"},
+                                                        {"mode_coverage", "{}"},
+                                                        {"mode_coverage", "{weights: gold, reward_weight: 0.3}"},
+                                                        {"vpo", "{}"},
+                                                        {"set_credit", "{}"},
+                                                        {"set_credit", "{credit: all}"},
+                                                        {"set_credit", "{credit: loo}"},
+                                                        {"set_credit", "{credit: prefix}"},
+                                                        {"set_credit", "{credit: shapley, mix: 0.5}"},
+                                                        {"set_credit", "{scale: group}"},
+                                                        {"gae", "{lambda: 0.8, gamma: 0.9}"},
+                                                        {"gae", "{whiten: true}"}}) {
+    INFO(name << " " << options);
+    const auto a = straight.estimate(name, options), b = mixed.estimate(name, options);
+    double low = a[0][0], high = low;
+    for (size_t i = 0; i < 6; ++i) {
+      INFO("row " << i);
+      check_close(b[i], a[order[i]], 1e-12);
+      low = std::min(low, a[i][0]), high = std::max(high, a[i][0]);
+    }
+    CHECK(high > low + .01);  // rows that are all the same could not be told apart
   }
 }
 
