@@ -299,7 +299,8 @@ class DataEvaluation {
                       fmt::join(ks.begin(), ks.begin() + static_cast<std::ptrdiff_t>(evaluations.size()), ", "),
                       stopped.string(), ks.size()));
     std::error_code absent;  // of an earlier attempt; a folder that holds anything else stays
-    for (const char* name : {"metrics.json", "samples.jsonl", ""}) std::filesystem::remove(stopped / name, absent);
+    for (const char* name : {"metrics.json", "samples.jsonl", "report.html", ""})
+      std::filesystem::remove(stopped / name, absent);
   }
 
  private:

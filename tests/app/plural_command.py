@@ -39,7 +39,8 @@ def wait_for(condition, seconds=120):
 
 
 def lines(text):
-    return [json.loads(line) for line in text.splitlines()]
+    """JSON Lines; only a newline ends one, and not, as for splitlines(), U+0085 or U+2028 inside a text."""
+    return [json.loads(line) for line in text.removesuffix("\n").split("\n")] if text else []
 
 
 def write_lines(path, objects):

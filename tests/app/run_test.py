@@ -234,7 +234,7 @@ class RunTest(CommandTest):
             self.assertAlmostEqual(a["loss"], b["loss"], places=4)
 
     def test_a_diverged_run_says_what_can_be_done_and_a_checkpoint_can_be_a_model(self):
-        wild = RL.replace("learning_rate: 1e-3", "learning_rate: 1e+30, max_grad_norm: 0")
+        wild = RL.replace("learning_rate: 1e-3", "learning_rate: 1e+39, max_grad_norm: 0")
         done = plural("train", self.rl("wild", wild))
         self.check(done, 1, "not finite", "Start a new run in another output folder", "optimizer.learning_rate", "A checkpoint as a model")
         self.assertNotIn("once there is room", done.stderr)
