@@ -386,6 +386,16 @@ TEST_CASE("a subset of all samples leaves every advantage at 0: a run refuses it
   CHECK_NOTHROW(check("pkpo", "{k: 4, baseline: loo_1}", 4));
 }
 
+TEST_CASE("UCPO deals nothing out where all rows are correct: their advantages sum to 0") {
+  for (const double first : {.1, .3}) {  // sums of either sign, in the last place
+    INFO("first " << first);
+    AdvantageInput input = paid({first, .5, .9, .4}, 4);
+    input.correct = booleans({1, 1, 1, 1}), input.mode = integers({0, 1, 2, 0});
+    const double mean = (first + 1.8) / 4;
+    check_close(rows_of("ucpo", "{}", input), {first - mean, .5 - mean, .9 - mean, .4 - mean}, 1e-12);
+  }
+}
+
 TEST_CASE("DARLING refuses rewards below 0, which it would spare where they are repeated") {
   AdvantageInput input = paid({-1, -1, -1, -1}, 4);
   input.mode = integers({0, 0, 0, 1});

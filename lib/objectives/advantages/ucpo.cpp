@@ -40,9 +40,12 @@ class Ucpo final : public AdvantageEstimator {
     const Tensor correct = correct_rows(input), right = correct.to(at::kDouble);
     const Tensor count = right.sum(1, true).clamp_min(1);
     const Tensor mass = (groups.centred * right).sum(1, true);
+    // Where all rows are correct the sum is 0 but for rounding: there is nothing to deal out.
+    const Tensor dealt_out = mass.gt(0).logical_and(
+        is_rounding(mass, (groups.centred * right).abs().sum(1, true)).logical_not());
     const Tensor share = options_.rarity == "mode" ? share_by_mode(input, right) : share_by_likelihood(input, correct);
     const Tensor dealt = mass * ((1 - options_.tau) * right / count + options_.tau * share);
-    return join_groups(groups, at::where(correct.logical_and(mass > 0), dealt, groups.centred));
+    return join_groups(groups, at::where(correct.logical_and(dealt_out), dealt, groups.centred));
   }
 
  private:
