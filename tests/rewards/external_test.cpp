@@ -91,7 +91,7 @@ TEST_CASE("external: a command is needed, and must work") {
   CHECK_THROWS_WITH(scored.score("external", "{command: [\"true\"]}"), Catch::Contains("exit code 0"));
 }
 
-TEST_CASE("the external matcher asks for named sources only, and only what the fallback does not find") {
+TEST_CASE("the external matcher asks for named sources only, and only what the fallback does not find", "[host]") {
   const ConfigNode config = parse_yaml(
       "{command: [" + python() + ", " + source_dir() + "/tools/math_verify_worker.py], sources: [math], workers: 1}",
       "matcher");
@@ -121,7 +121,8 @@ TEST_CASE("the external matcher asks for named sources only, and only what the f
   CHECK(matcher->match(answers[0], math) == 0);
 }
 
-TEST_CASE("the external matcher shows workers bare articles, and counts the gold answers that only they can match") {
+TEST_CASE("the external matcher shows workers bare articles, and counts the gold answers that only they can match",
+          "[host]") {
   const TempDir folder;
   const auto script = folder.write("worker.py", R"(
 import json, sys
@@ -151,7 +152,7 @@ for line in sys.stdin:
   CHECK(batch.match_metrics.at("asked") == 2);  // A and a
 }
 
-TEST_CASE("a matcher's worker that fails is no match, and is counted") {
+TEST_CASE("a matcher's worker that fails is no match, and is counted", "[host]") {
   const ConfigNode config = parse_yaml(
       "{command: [" + python() + ", " + source_dir() + "/tests/external/worker.py], sources: [math], workers: 1}",
       "matcher");
