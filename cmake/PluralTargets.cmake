@@ -1,6 +1,6 @@
 # plural_add_library(core SOURCES ... DEPS ...)  one layer of lib/: static target plural_<name>, alias plural::<name>
 # plural_add_test(text_test SOURCES ... DEPS ... [LABELS ...])  one Catch2 executable and one ctest entry;
-#   with PER_DEVICE a second entry <name>.cuda, which is skipped where no GPU is
+#   with PER_DEVICE a second entry <name>.cuda, which is skipped where no GPU is and leaves out the cases tagged [host]
 include_guard()
 
 add_library(plural_flags INTERFACE)
@@ -45,7 +45,7 @@ function(plural_add_test name)
   set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT 1200 ENVIRONMENT "${environment}")
   if(ARG_PER_DEVICE AND PLURAL_WITH_CUDA)
     add_dependencies(${name} plural_cuda)
-    add_test(NAME ${name}.cuda COMMAND ${name})
+    add_test(NAME ${name}.cuda COMMAND ${name} "~[host]")
     set_tests_properties(${name}.cuda PROPERTIES LABELS "cuda" TIMEOUT 1200 SKIP_RETURN_CODE 77
       ENVIRONMENT "${environment};PLURAL_TEST_DEVICE=cuda")
   endif()

@@ -2,18 +2,18 @@
 # Packs what a GPU machine without internet needs into build/gpu-bundle.tar.gz (under 60 MB): the command, the CUDA
 # tests, the benchmarks, the CUDA module, the system libraries they use, small data, and gpu-check. The machine brings
 # LibTorch 2.11 for CUDA 13.0 in its Python's torch wheel.
-#   usage: tools/gpu_bundle.sh [BUILD]
+#   usage: tools/gpu_bundle.sh [BUILD [BUNDLE.tar.gz]]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 build=${1:-build/release}
 home=${PLURAL_HOME:-$HOME/.cache/plural}
 model=$home/models/SmolLM2-135M-Instruct
 limit_bytes=60000000
-goal=build/gpu-bundle.tar.gz
+goal=${2:-build/gpu-bundle.tar.gz}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 bundle=$work/gpu-bundle
-mkdir -p "$bundle"/{bin,lib,data,source/tests}
+mkdir -p "$bundle"/{bin,lib,data,source}
 
 # The tests that ctest would run on a GPU, with their commands and environments.
 ctest --test-dir "$build" --show-only=json-v1 > "$work/ctest.json"
@@ -34,13 +34,11 @@ else
        "the bundle can only report that everything is skipped" >&2
 fi
 
-# Libraries of the system, without those of every Linux and those of the torch wheel.
-for file in "${programs[@]}" ${module:+"$module"}; do ldd "$file"; done |
-  sed -nE 's/^\s*(lib(yaml-cpp|onig|icuuc|icudata|hwy|abs[a-z_]*|curl)[^ ]*) => ([^ ]+) .*/\3/p' | sort -u |
-  while read -r library; do cp -L "$library" "$bundle/lib/"; done
+python3 tools/gpu_bundle/copy_libraries.py "$bundle/lib" "${programs[@]}" ${module:+"$module"}
 
-mkdir "$bundle/source/tests/parity"
-cp tests/parity/*.py "$bundle/source/tests/parity/"
+grep -v '^#' tools/gpu_bundle/files.txt | while read -r pattern; do
+  cp --parents $pattern "$bundle/source/"  # unquoted: a glob
+done
 cp tools/gpu_bundle/gpu_check.py "$bundle/gpu-check"
 chmod +x "$bundle/gpu-check"
 cp tools/gpu_bundle/{tiny_model.json,rl.yaml,sft.yaml} "$bundle/data/"

@@ -152,7 +152,10 @@ void adamw_update_(const Tensor& parameter, const Tensor& weight, const Tensor& 
 }
 
 double squared_norm(const Tensor& gradient) {
-  if (!gradient.is_cpu()) return gradient.to(at::kFloat).square().sum(at::kDouble).item<double>();
+  if (!gradient.is_cpu()) {
+    const at::ScalarType wide = gradient.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+    return gradient.to(wide).square().sum(at::kDouble).item<double>();
+  }
   switch (gradient.scalar_type()) {
     case at::kDouble:
       return squared_norm_cpu<double>(gradient);

@@ -18,13 +18,15 @@ const char* const kConfigs[] = {
     R"("model_type": "qwen3", "head_dim": 8, "rope_scaling": {"type": "yarn", "factor": 2.0,
        "original_max_position_embeddings": 16})"};
 
+Tensor on_device(const std::vector<int64_t>& values) { return at::tensor(values, at::kLong).to(test_device()); }
+
 /// Final states of a sequence from one packed forward.
 Tensor full_states(TransformerPolicy& policy, const std::vector<TokenId>& ids) {
   PackedBatch batch;
   batch.ids = at::tensor(ids, at::kLong);
   batch.positions = at::arange(batch.ids.numel(), at::kLong);
   batch.segments = {{0, batch.ids.numel(), -1}};
-  return policy.hidden(batch);
+  return policy.hidden(batch.to(test_device()));
 }
 
 }  // namespace
@@ -34,15 +36,15 @@ TEST_CASE("Cached decoding equals the full forward") {
   at::manual_seed(5);
   for (const char* fields : kConfigs) {
     INFO(fields);
-    const auto policy = TransformerPolicy::init(parse_config(tiny_config(fields)), 3, at::kCPU, at::kFloat);
+    const auto policy = TransformerPolicy::init(parse_config(tiny_config(fields)), 3, test_device(), at::kFloat);
     testing::scramble(*policy, 12);
-    KvCache cache(policy->config(), 4, 10, at::kCPU, at::kFloat);
+    KvCache cache(policy->config(), 4, 10, test_device(), at::kFloat);
     const std::vector<std::vector<TokenId>> prompts = {random_ids(7, 50), random_ids(3, 50)};
     PackedBatch batch;
     batch.ids = at::cat({at::tensor(prompts[0], at::kLong), at::tensor(prompts[1], at::kLong)});
     batch.positions = at::cat({at::arange(7, at::kLong), at::arange(3, at::kLong)});
     batch.segments = {{0, 7, -1}, {7, 3, -1}};
-    const Tensor first = policy->prefill(batch, cache, 40);
+    const Tensor first = policy->prefill(batch.to(test_device()), cache, 40);
     for (int p = 0; p < 2; ++p) CHECK(max_difference(first[p], full_states(*policy, prompts[p])[-1]) <= 1e-5);
 
     // Rows 0 and 1 read prompt 0, row 2 prompt 1; slots are not in row order, and a row joins late.
@@ -59,7 +61,7 @@ TEST_CASE("Cached decoding equals the full forward") {
         slots.push_back(slot_of[row]);
         sequences[row].push_back(ids.back());
       }
-      const Tensor states = policy->decode(at::tensor(ids, at::kLong), at::tensor(positions, at::kLong), slots, cache);
+      const Tensor states = policy->decode(on_device(ids), on_device(positions), slots, cache);
       for (int row = 3 - live; row < 3; ++row) {
         INFO("step " << step << ", row " << row);
         const Tensor expected = full_states(*policy, sequences[row])[-1];
@@ -71,14 +73,14 @@ TEST_CASE("Cached decoding equals the full forward") {
     // A released slot starts again with another prompt and sees nothing of the old row.
     cache.release(2);
     cache.assign(2, 41);
-    const Tensor again = policy->decode(at::tensor({9}, at::kLong), at::tensor({3}, at::kLong), {2}, cache);
+    const Tensor again = policy->decode(on_device({9}), on_device({3}), {2}, cache);
     std::vector<TokenId> sequence = prompts[1];
     sequence.push_back(9);
     CHECK(max_difference(again[0], full_states(*policy, sequence)[-1]) <= 1e-4);
   }
 }
 
-TEST_CASE("The cache refuses misuse") {
+TEST_CASE("The cache refuses misuse", "[host]") {
   const TransformerConfig config = parse_config(tiny_config());
   KvCache cache(config, 2, 1, at::kCPU, at::kFloat);
   const Tensor keys = at::zeros({2, 3, 6});

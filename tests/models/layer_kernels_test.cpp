@@ -13,6 +13,8 @@ namespace {
 
 using testing::max_difference;
 
+Tensor on_device(const Tensor& x) { return x.to(test_device()); }
+
 Tensor rms_reference(const Tensor& x, const Tensor& weight) {
   return weight * (x / (x.square().mean(-1, true) + 1e-5).sqrt());
 }
@@ -32,7 +34,8 @@ void compare(const Operation& ours, const Operation& reference, const std::vecto
     INFO(at::toString(dtype));
     std::vector<Tensor> low, high;
     for (const Tensor& input : inputs) {
-      low.push_back(input.detach().to(dtype, /*non_blocking=*/false, /*copy=*/true).requires_grad_(true));
+      low.push_back(
+          input.detach().to(test_device(), dtype, /*non_blocking=*/false, /*copy=*/true).requires_grad_(true));
       high.push_back(low.back().detach().to(at::kDouble).requires_grad_(true));
     }
     const Tensor out = ours(low), expected = reference(high);
@@ -66,7 +69,7 @@ TEST_CASE("RMS norm equals its definition") {
             {at::randn({rows, width}, at::kDouble) * 3, at::randn({width}, at::kDouble)});
   }
   // Any leading dimensions, as the norm of each head needs.
-  const Tensor x = at::randn({4, 3, 6}), weight = at::randn({6});
+  const Tensor x = on_device(at::randn({4, 3, 6})), weight = on_device(at::randn({6}));
   CHECK(max_difference(kernels::rms_norm(x, weight, 1e-5), rms_reference(x, weight)) <= 1e-5);
 }
 
@@ -93,9 +96,9 @@ TEST_CASE("The residual sum with its norm equals the two apart") {
     }
   }
   // The stream of a bfloat16 model keeps float32's digits; a sum that bfloat16 would lose stays.
-  const Tensor stream = at::full({1, 4}, 256.0), weight = at::ones({4}, at::kBFloat16);
-  const Tensor sum = kernels::add_rms_norm(stream, at::full({1, 4}, 0.5, at::kBFloat16), weight, 1e-5).stream;
-  CHECK(at::equal(sum, at::full({1, 4}, 256.5)));
+  const Tensor stream = on_device(at::full({1, 4}, 256.0)), update = on_device(at::full({1, 4}, 0.5, at::kBFloat16));
+  const Tensor weight = on_device(at::ones({4}, at::kBFloat16));
+  CHECK(at::equal(kernels::add_rms_norm(stream, update, weight, 1e-5).stream, on_device(at::full({1, 4}, 256.5))));
 }
 
 TEST_CASE("Rotary positions equal rotate_half") {
@@ -108,7 +111,7 @@ TEST_CASE("Rotary positions equal rotate_half") {
             {at::randn({tokens, heads, 2 * half}, at::kDouble), angle.cos(), angle.sin()});
   }
   // Rows of a wider tensor, as decode passes them.
-  const Tensor wide = at::randn({5, 40}), angle = at::randn({5, 4});
+  const Tensor wide = on_device(at::randn({5, 40})), angle = on_device(at::randn({5, 4}));
   const Tensor part = wide.narrow(1, 8, 24).unflatten(1, {3, 8});
   CHECK(max_difference(kernels::rotary(part, angle.cos(), angle.sin()),
                        rotary_reference(part, angle.cos(), angle.sin())) <= 1e-6);
@@ -123,9 +126,9 @@ TEST_CASE("SwiGLU equals silu(gate) * up") {
             {at::randn({rows, width}, at::kDouble) * 6, at::randn({rows, width}, at::kDouble)});
   }
   // Far out on both sides the gate is 0 or the identity, never NaN.
-  const Tensor gate = at::tensor({-1e4f, -100.0f, 0.0f, 100.0f, 1e4f}).unsqueeze(0);
-  CHECK(
-      at::equal(kernels::swiglu(gate, at::ones_like(gate)), at::tensor({0.0f, 0.0f, 0.0f, 100.0f, 1e4f}).unsqueeze(0)));
+  const Tensor gate = on_device(at::tensor({-1e4f, -100.0f, 0.0f, 100.0f, 1e4f})).unsqueeze(0);
+  CHECK(at::equal(kernels::swiglu(gate, at::ones_like(gate)),
+                  on_device(at::tensor({0.0f, 0.0f, 0.0f, 100.0f, 1e4f})).unsqueeze(0)));
 }
 
 }  // namespace plural

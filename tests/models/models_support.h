@@ -14,6 +14,7 @@
 #include "plural/policy.h"
 #include "plural/transformer.h"
 #include "tests/support/catch.h"
+#include "tests/support/device.h"
 
 namespace plural::testing {
 
@@ -73,11 +74,12 @@ inline TransformerConfig parse_config(const std::string& text) {
   return load_transformer_config(folder.path() / "config.json");
 }
 
-/// Weights far from their start values, so that every part of the network matters.
+/// Weights far from their start values, so that every part of the network matters; the same on every device.
 inline void scramble(TransformerPolicy& policy, uint64_t seed) {
   const at::NoGradGuard no_grad;
   at::manual_seed(seed);
-  for (auto& [name, tensor] : policy.named_parameters()) tensor.add_(at::randn_like(tensor) * 0.15);
+  for (auto& [name, tensor] : policy.named_parameters())
+    tensor.add_((at::randn(tensor.sizes(), tensor.options().device(at::kCPU)) * 0.15).to(tensor.device()));
 }
 
 inline std::vector<TokenId> random_ids(int64_t count, int64_t vocabulary) {

@@ -32,8 +32,8 @@ Tensor row_weights(int64_t count) { return at::sin(at::arange(1, count + 1, at::
 
 Outcome run(TransformerPolicy& policy, const PackedBatch& batch) {
   for (auto& [name, tensor] : policy.named_parameters()) tensor.mutable_grad() = Tensor();
-  const PolicyOutput output = policy.evaluate(batch, {.temperature = 0.7, .entropy = true});
-  const Tensor weights = row_weights(output.log_prob.numel());
+  const PolicyOutput output = policy.evaluate(batch.to(test_device()), {.temperature = 0.7, .entropy = true});
+  const Tensor weights = row_weights(output.log_prob.numel()).to(test_device());
   ((output.log_prob * weights).sum() + (output.entropy * weights * 0.3).sum()).backward();
   Outcome result{output.log_prob.detach(), output.entropy.detach(), {}};
   for (auto& [name, tensor] : policy.named_parameters()) result.gradients.push_back(tensor.grad().clone());
@@ -48,7 +48,7 @@ void check_equal(const Outcome& a, const Outcome& b) {
 }
 
 std::unique_ptr<TransformerPolicy> double_policy(const std::string& config) {
-  auto policy = TransformerPolicy::init(parse_config(config), 3, at::kCPU, at::kDouble);
+  auto policy = TransformerPolicy::init(parse_config(config), 3, test_device(), at::kDouble);
   testing::scramble(*policy, 11);
   return policy;
 }
@@ -88,7 +88,7 @@ TEST_CASE("Rows packed together equal rows alone") {
     std::vector<Tensor> alone;
     for (const PackRow& row : views(rows)) {
       const at::NoGradGuard no_grad;
-      alone.push_back(policy->evaluate(pack_rows({&row, 1}), {.temperature = 0.7}).log_prob);
+      alone.push_back(policy->evaluate(pack_rows({&row, 1}).to(test_device()), {.temperature = 0.7}).log_prob);
     }
     CHECK(max_difference(together, at::cat(alone)) <= 1e-10);
   }
@@ -136,7 +136,7 @@ TEST_CASE("A chain of segments is one sequence") {
   }
 }
 
-TEST_CASE("Packed batches are what the header says") {
+TEST_CASE("Packed batches are what the header says", "[host]") {
   const std::vector<TokenId> prompt = {1, 2, 3}, a = {4, 5}, b = {6}, none;
   const std::vector<PackRow> rows = {{prompt, a}, {prompt, b}, {prompt, none}};
   const PackedBatch batch = pack_rows(rows);
@@ -152,10 +152,10 @@ TEST_CASE("Packed batches are what the header says") {
 }
 
 TEST_CASE("A sequence longer than the context is an input error") {
-  const auto policy = TransformerPolicy::init(parse_config(tiny_config()), 1, at::kCPU, at::kFloat);
+  const auto policy = TransformerPolicy::init(parse_config(tiny_config()), 1, test_device(), at::kFloat);
   const std::vector<TokenId> prompt(100, 3), completion(30, 4);
   const std::vector<PackRow> rows = {{prompt, completion}};
-  CHECK_THROWS_WITH(policy->evaluate(pack_rows(rows), {}),
+  CHECK_THROWS_WITH(policy->evaluate(pack_rows(rows).to(test_device()), {}),
                     Catch::Contains("129 tokens") && Catch::Contains("context of 128"));
 }
 

@@ -48,7 +48,7 @@ const std::string kTwoPlus = "print(2 + int(input()))";  // right for 2, wrong f
 
 }  // namespace
 
-TEST_CASE("code: programs that read and print") {
+TEST_CASE("code: programs that read and print", "[host]") {
   if (!usable()) return;
   const Programs programs(kEcho, {{kDouble, kTwoPlus}, {kDouble, kDouble}, {"syntax error(", "1/0"}, {}});
   // A program written twice is paid once.
@@ -61,7 +61,7 @@ TEST_CASE("code: programs that read and print") {
   CHECK(out.metrics.at("failures") == 0);
 }
 
-TEST_CASE("code: functions that are called") {
+TEST_CASE("code: functions that are called", "[host]") {
   if (!usable()) return;
   const std::string tests = R"([{"call": "f", "args": [2, "aé\"b"], "output": {"n": 2.0000000000001, "s": "aé\"b"}},
                                 {"call": "f", "args": [3, ""], "output": {"n": 3, "s": ""}}])";
@@ -73,7 +73,7 @@ TEST_CASE("code: functions that are called") {
   check_close(cheats.rows("{grade: fraction, combine: any}"), {0});
 }
 
-TEST_CASE("code: what runs for ever or prints for ever is wrong, not failed") {
+TEST_CASE("code: what runs for ever or prints for ever is wrong, not failed", "[host]") {
   if (!usable()) return;
   const Programs programs(kEcho, {{"while True: pass", "while True: print('4')"}});
   const RewardOutput out = programs.score("{time_limit_s: 1, output_kb: 4, fail_value: -1}");
@@ -82,7 +82,7 @@ TEST_CASE("code: what runs for ever or prints for ever is wrong, not failed") {
   CHECK(out.metrics.at("failures") == 0);
 }
 
-TEST_CASE("code: no time left is the fail value") {
+TEST_CASE("code: no time left is the fail value", "[host]") {
   if (!usable()) return;
   std::stop_source stop;
   stop.request_stop();
@@ -92,7 +92,7 @@ TEST_CASE("code: no time left is the fail value") {
   CHECK_FALSE(out.problem.empty());
 }
 
-TEST_CASE("code: rows without tests are left out, and bad tests are the data's fault") {
+TEST_CASE("code: rows without tests are left out, and bad tests are the data's fault", "[host]") {
   if (!usable()) return;
   CHECK_FALSE(Programs("", {{kDouble}}).score().valid[0].item<bool>());
   CHECK_FALSE(Programs("[]", {{kDouble}}).score().valid[0].item<bool>());
@@ -108,7 +108,7 @@ TEST_CASE("code: rows without tests are left out, and bad tests are the data's f
   }
 }
 
-TEST_CASE("code: what a right program earns at least") {
+TEST_CASE("code: what a right program earns at least", "[host]") {
   if (!usable()) return;
   const auto margin = [](const std::string& options, int64_t k) {
     return builtin_rewards().make("code", parse_yaml(options, "options"))->zero_confidence_margin(k, false);
@@ -119,7 +119,7 @@ TEST_CASE("code: what a right program earns at least") {
   CHECK(margin("{grade: fraction}", 1) == 0);  // a wrong program may fail one test of many
 }
 
-TEST_CASE("the matcher code: a program that passes every test is the first gold answer") {
+TEST_CASE("the matcher code: a program that passes every test is the first gold answer", "[host]") {
   if (!usable()) return;
   const auto matcher = make_matcher("code", parse_yaml("{time_limit_s: 2, parallel: 2}", "matcher"));
   CHECK(matcher->name() == "code");
@@ -153,7 +153,7 @@ TEST_CASE("the matcher code: a program that passes every test is the first gold 
   CHECK(matcher->match(answers[0], twice) == 0);
 }
 
-TEST_CASE("the matcher code: a deadline for all programs of a batch") {
+TEST_CASE("the matcher code: a deadline for all programs of a batch", "[host]") {
   if (!usable()) return;
   const auto matcher = make_matcher(
       "code", parse_yaml("{time_limit_s: 100, cpu_limit_s: 100, parallel: 1, deadline_s: 1}", "matcher"));
@@ -173,7 +173,7 @@ TEST_CASE("the matcher code: a deadline for all programs of a batch") {
   CHECK_THAT(verdicts.problem, Catch::Contains("deadline_s = 1"));
 }
 
-TEST_CASE("the matcher code: data without tests or gold answers, and bad options, are said") {
+TEST_CASE("the matcher code: data without tests or gold answers, and bad options, are said", "[host]") {
   if (!usable()) return;
   const auto matcher = make_matcher("code");
   Example example;

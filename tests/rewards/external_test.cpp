@@ -102,7 +102,7 @@ TEST_CASE("external: a command is needed, and must work") {
   CHECK_THROWS_WITH(scored.score("external", "{command: [\"true\"]}"), Catch::Contains("exit code 0"));
 }
 
-TEST_CASE("the external matcher asks for named sources only, and only what the fallback does not find") {
+TEST_CASE("the external matcher asks for named sources only, and only what the fallback does not find", "[host]") {
   const ConfigNode config = parse_yaml(
       "{command: [" + python() + ", " + source_dir() + "/tools/math_verify_worker.py], sources: [math], workers: 1}",
       "matcher");
@@ -132,7 +132,8 @@ TEST_CASE("the external matcher asks for named sources only, and only what the f
   CHECK(matcher->match(answers[0], math) == 0);
 }
 
-TEST_CASE("the external matcher shows workers bare articles, and counts the gold answers that only they can match") {
+TEST_CASE("the external matcher shows workers bare articles, and counts the gold answers that only they can match",
+          "[host]") {
   const TempDir folder;
   const auto script = folder.write("worker.py", R"(
 import json, sys
@@ -195,7 +196,7 @@ struct MathsAnswers {
 
 }  // namespace
 
-TEST_CASE("a matcher's worker that hangs is given its deadline, and a request to stop ends it sooner") {
+TEST_CASE("a matcher's worker that hangs is given its deadline, and a request to stop ends it sooner", "[host]") {
   const TempDir folder;
   const MathsAnswers asked;
   MatchVerdicts verdicts;
@@ -222,7 +223,7 @@ TEST_CASE("a matcher's worker that hangs is given its deadline, and a request to
   CHECK(children() == 0);
 }
 
-TEST_CASE("a slow reward keeps its deadline when the matcher's worker hangs") {
+TEST_CASE("a slow reward keeps its deadline when the matcher's worker hangs", "[host]") {
   const TempDir folder;
   const auto matcher = make_matcher("external", hanging_matcher(folder));
   const auto format = make_answer_format("compact");
@@ -247,7 +248,7 @@ TEST_CASE("a slow reward keeps its deadline when the matcher's worker hangs") {
   CHECK_FALSE(stack.terms()[0].stuck->load());  // it was the matcher, which has returned
 }
 
-TEST_CASE("a matcher's worker that fails is no match, and is counted") {
+TEST_CASE("a matcher's worker that fails is no match, and is counted", "[host]") {
   const ConfigNode config = parse_yaml(
       "{command: [" + python() + ", " + source_dir() + "/tests/external/worker.py], sources: [math], workers: 1}",
       "matcher");

@@ -68,7 +68,7 @@ TEST_CASE("judge: yes and no, each different answer once") {
   CHECK(out.problem.empty());
 }
 
-TEST_CASE("judge: an answer without a normal form is shown as it is written") {
+TEST_CASE("judge: an answer without a normal form is shown as it is written", "[host]") {
   const Stub stub;  // says yes to what does not ask for another reply
   const Scored scored = one_row({"A", "cow [say no]", "a", "A", " "});
   const RewardOutput out = scored.score("judge", stub.options());
@@ -76,7 +76,7 @@ TEST_CASE("judge: an answer without a normal form is shown as it is written") {
   CHECK(out.metrics.at("requests") == 3);
 }
 
-TEST_CASE("judge: the prompt is filled in once, and what a model wrote is not looked into") {
+TEST_CASE("judge: the prompt is filled in once, and what a model wrote is not looked into", "[host]") {
   const Stub stub;
   const Scored scored(animals(), {write_set({{"{gold} [say no]", "0.5"}})}, 1);
   scored.score("judge", stub.options(", system: strict, max_tokens: 3"));
@@ -92,7 +92,7 @@ TEST_CASE("judge: the prompt is filled in once, and what a model wrote is not lo
         "|cat; dog; owl|<answer1>{gold} [say no]</answer1><confidence1>0.5</confidence1>");
 }
 
-TEST_CASE("judge: grades") {
+TEST_CASE("judge: grades", "[host]") {
   const Stub stub;
   const auto grade = [&](const std::string& reply) {
     return one_row({"[say " + reply + "]"}).rows("judge", stub.options(", grading: graded, scale: 10"))[0];
@@ -105,7 +105,7 @@ TEST_CASE("judge: grades") {
   CHECK(grade("ten") == Approx(0.25));
 }
 
-TEST_CASE("judge: a whole completion") {
+TEST_CASE("judge: a whole completion", "[host]") {
   const Stub stub;
   const Scored scored(animals(), {"free text [say yes]", "other text [say no]", ""});
   std::string options = stub.options(", unit: completion");
@@ -115,7 +115,7 @@ TEST_CASE("judge: a whole completion") {
   CHECK_FALSE(out.per_answer.defined());
 }
 
-TEST_CASE("judge: busy servers are asked again, later and later") {
+TEST_CASE("judge: busy servers are asked again, later and later", "[host]") {
   const Stub stub;
   const RewardOutput out = one_row({"a [fail 429 2]", "b [fail 500 1]", "c [fail 503 9]", "d [fail 400 9]"})
                                .score("judge", stub.options(", retries: 2"));
@@ -126,14 +126,14 @@ TEST_CASE("judge: busy servers are asked again, later and later") {
   CHECK_THAT(out.problem, Catch::Contains("HTTP status 503: busy"));
 }
 
-TEST_CASE("judge: the server says how long to wait") {
+TEST_CASE("judge: the server says how long to wait", "[host]") {
   const Stub stub;
   const double seconds = seconds_of(
       [&] { check_close(one_row({"a [fail 429 1] [after 1]"}).rows("judge", stub.options()), {1}); });
   CHECK(seconds >= 1.0);
 }
 
-TEST_CASE("judge: silence, nonsense and no server are failures") {
+TEST_CASE("judge: silence, nonsense and no server are failures", "[host]") {
   Stub stub;
   const RewardOutput out = one_row({"a [sleep 30]", "b [body <html>]", "c [body {}]", "d [say perhaps]"})
                                .score("judge", stub.options(", time_limit_s: 1, retries: 0"));
@@ -146,7 +146,7 @@ TEST_CASE("judge: silence, nonsense and no server are failures") {
   CHECK_FALSE(gone.problem.empty());
 }
 
-TEST_CASE("judge: the cache answers what was asked before, and only that") {
+TEST_CASE("judge: the cache answers what was asked before, and only that", "[host]") {
   const TempDir folder;
   Stub stub;
   const std::string cache = ", cache: " + (folder / "replies").string();
@@ -173,7 +173,7 @@ TEST_CASE("judge: the cache answers what was asked before, and only that") {
   check_close(Scored::values(scored.score("judge", stub.options(cache + ", retries: 0")).row), {1.25 / 3});
 }
 
-TEST_CASE("judge: the proxy of the options is used, whatever the environment says") {
+TEST_CASE("judge: the proxy of the options is used, whatever the environment says", "[host]") {
   const Stub stub;  // stands in for a proxy, too: it answers for any server
   const std::string plain = stub.options();
   const size_t begin = plain.find("127.0.0.1:");
@@ -185,7 +185,7 @@ TEST_CASE("judge: the proxy of the options is used, whatever the environment say
   ::unsetenv("no_proxy");
 }
 
-TEST_CASE("judge: no more requests at once than allowed, and no more in a minute") {
+TEST_CASE("judge: no more requests at once than allowed, and no more in a minute", "[host]") {
   const Stub stub;
   std::vector<std::string> answers;
   for (int i = 0; i < 12; ++i) answers.push_back("a" + std::to_string(i) + " [sleep 0.1]");
@@ -200,7 +200,7 @@ TEST_CASE("judge: no more requests at once than allowed, and no more in a minute
   CHECK(*last - *first >= 0.7);
 }
 
-TEST_CASE("judge: a request to stop ends waits and transfers") {
+TEST_CASE("judge: a request to stop ends waits and transfers", "[host]") {
   const Stub stub;
   const Scored scored = one_row({"a [sleep 100]", "b [fail 429 9]"});
   std::stop_source stop;
@@ -219,7 +219,7 @@ TEST_CASE("judge: a request to stop ends waits and transfers") {
   CHECK(out.metrics.at("failures") == 2);
 }
 
-TEST_CASE("judge: the key comes from the caller and goes into one header") {
+TEST_CASE("judge: the key comes from the caller and goes into one header", "[host]") {
   const Stub stub;
   const auto registry = builtin_rewards({.variables = [](std::string_view name) -> std::optional<std::string> {
     if (name == "KEY") return "sk-4711";

@@ -27,7 +27,7 @@ std::string refusal(const std::filesystem::path& file) {
 
 }  // namespace
 
-TEST_CASE("a plugin's reward stands beside the bundled ones") {
+TEST_CASE("a plugin's reward stands beside the bundled ones", "[host]") {
   Registry<Reward> registry = builtin_rewards();
   load_plugin(plugin("brevity"), registry);
   const Scored scored(animals(), {write_set({{"cat", "1"}, {"a big dog", "0"}}), ""}, 2);
@@ -42,7 +42,7 @@ TEST_CASE("a plugin's reward stands beside the bundled ones") {
   CHECK(registry.entries().at("brevity").options.at(0).path == "free_words");
 }
 
-TEST_CASE("a plugin that cannot be used says why") {
+TEST_CASE("a plugin that cannot be used says why", "[host]") {
   using Catch::Contains;
   const TempDir folder;
   CHECK_THAT(refusal(folder / "none.so"), Contains("none.so") && Contains("no such file"));

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tensor tests are written once and run per device: plural_add_test(... PER_DEVICE) makes a second ctest entry that
 // sets PLURAL_TEST_DEVICE=cuda. Without a GPU that entry ends with 77, which ctest shows as Skipped.
+// Tags of test cases: [host] for what has no tensors on a device, or promises something of the CPU alone; the second
+// entry leaves them out. [transformers] for what lets Python compute with more than torch; gpu-check leaves them out.
 #pragma once
 
 #include <cstdlib>

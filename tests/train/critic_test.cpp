@@ -31,7 +31,7 @@ CriticOptions critic_options(const std::string& trunk) {
 std::unique_ptr<Critic> make_critic(const World& world, Policy& policy, const CriticOptions& options,
                                     at::ScalarType dtype = at::kFloat, uint64_t seed = 50) {
   if (options.trunk == "shared") return std::make_unique<Critic>(policy, options);
-  return std::make_unique<Critic>(tiny_policy(world.dir.path(), seed, at::kCPU, dtype), options);
+  return std::make_unique<Critic>(tiny_policy(world.dir.path(), seed, test_device(), dtype), options);
 }
 
 RlOptions small_options() {
@@ -58,8 +58,8 @@ struct PpoRun {
 
   PpoRun(World& world, uint64_t seed, const CriticOptions& critic_options, const RlOptions& options,
          const ObjectiveOptions& objective_options = {}, at::ScalarType dtype = at::kFloat)
-      : policy(tiny_policy(world.dir.path(), seed, at::kCPU, dtype)),
-        reference(tiny_policy(world.dir.path(), 100, at::kCPU, dtype)->frozen_copy()),
+      : policy(tiny_policy(world.dir.path(), seed, test_device(), dtype)),
+        reference(tiny_policy(world.dir.path(), 100, test_device(), dtype)->frozen_copy()),
         critic(make_critic(world, *policy, critic_options, dtype, seed + 1)),
         engine(make_local_engine(*policy, world.tokenizer)),
         objective(make_policy_gradient(objective_options)),
@@ -90,7 +90,7 @@ void use_gae(World& world, const std::string& options = "{}") {
 }  // namespace
 
 TEST_CASE("the value loss and its gradient by hand") {
-  const auto doubles = [](std::vector<double> x) { return at::tensor(x, at::kDouble); };
+  const auto doubles = [](const std::vector<double>& x) { return at::tensor(x, at::kDouble).to(test_device()); };
   const Tensor value = doubles({.5, 1.0, 1.0, 0.0}).requires_grad_();
   // Inside the range; outside it on the far side of the return (the error of the clipped value is the smaller one);
   // outside it towards the return (that of the clipped one is larger: nothing to gain); at rest.
@@ -141,7 +141,7 @@ Tensor states(Policy& policy, const TestRow& row) {
   std::vector<TokenId> ids = row.prompt;
   ids.insert(ids.end(), row.completion.begin(), row.completion.end());
   const PackRow whole{ids, {}};
-  return policy.hidden(pack_rows({&whole, 1}))
+  return policy.hidden(pack_rows({&whole, 1}).to(test_device()))
       .narrow(0, static_cast<int64_t>(row.prompt.size()) - 1, static_cast<int64_t>(row.completion.size()));
 }
 
@@ -150,7 +150,8 @@ Tensor states(Policy& policy, const TestRow& row) {
 Tensor written_out(TransformerPolicy& policy, Policy& trunk, const Tensor& weight, const Tensor& bias,
                    const CriticOptions& options, double& value_sum, double& clipped) {
   const Tensor embedding = policy.named_parameters().front().second;  // tied: also the head
-  Tensor sum = at::zeros({}, at::kDouble);
+  const auto scalar = at::device(test_device()).dtype(at::kDouble);
+  Tensor sum = at::zeros({}, scalar);
   for (const TestRow& row : kRows) {
     if (row.completion.empty()) continue;
     const Tensor log_p = at::log_softmax(states(policy, row).matmul(embedding.t()), 1);
@@ -163,7 +164,7 @@ Tensor written_out(TransformerPolicy& policy, Policy& trunk, const Tensor& weigh
       const double v = value.item<double>(), low = row.value[t] - options.value_clip,
                    high = row.value[t] + options.value_clip, bound = std::min(std::max(v, low), high);
       const bool clip = std::pow(bound - row.returns[t], 2) > std::pow(v - row.returns[t], 2);
-      const Tensor error = clip ? at::scalar_tensor(std::pow(bound - row.returns[t], 2), at::kDouble)
+      const Tensor error = clip ? at::scalar_tensor(std::pow(bound - row.returns[t], 2), scalar)
                                 : (value - row.returns[t]).pow(2);
       sum = sum + options.value_weight * error / 2;
       value_sum += error.item<double>() / 2;
@@ -182,15 +183,15 @@ TEST_CASE("policy and critic in an update of several passes equal their formulas
     CriticOptions options = critic_options(trunk);
     options.value_clip = .1, options.value_weight = .7, options.optimizer.max_grad_norm = 0;
     const OptimizerOptions policy_options = {.max_grad_norm = 0};
-    const auto policy = tiny_policy(world.dir.path(), 3, at::kCPU, at::kDouble);
-    const auto twin = tiny_policy(world.dir.path(), 3, at::kCPU, at::kDouble);
-    const auto own_twin = tiny_policy(world.dir.path(), 50, at::kCPU, at::kDouble);
+    const auto policy = tiny_policy(world.dir.path(), 3, test_device(), at::kDouble);
+    const auto twin = tiny_policy(world.dir.path(), 3, test_device(), at::kDouble);
+    const auto own_twin = tiny_policy(world.dir.path(), 50, test_device(), at::kDouble);
     const auto critic = make_critic(world, *policy, options, at::kDouble);
     const auto objective = make_policy_gradient({.surrogate = "reinforce"});
     AdamW optimizer(policy->named_parameters(), policy_options),
         twin_optimizer(twin->named_parameters(), policy_options);
-    const Tensor weight = at::zeros({1, 32}, at::kDouble).requires_grad_(),
-                 bias = at::zeros({1}, at::kDouble).requires_grad_();
+    const auto doubles = at::device(test_device()).dtype(at::kDouble);
+    const Tensor weight = at::zeros({1, 32}, doubles).requires_grad_(), bias = at::zeros({1}, doubles).requires_grad_();
     NamedTensors twin_critic = {{"head.weight", weight}, {"head.bias", bias}};
     if (trunk == "own")
       for (const auto& [name, value] : own_twin->named_parameters()) twin_critic.emplace_back("trunk." + name, value);
@@ -225,7 +226,7 @@ TEST_CASE("how rows are cut into micro-batches changes neither policy nor critic
     INFO(trunk);
     NamedTensors first;
     for (const int64_t tokens : {4, 9, 10000}) {
-      const auto policy = tiny_policy(world.dir.path(), 3, at::kCPU, at::kDouble);
+      const auto policy = tiny_policy(world.dir.path(), 3, test_device(), at::kDouble);
       const auto critic = make_critic(world, *policy, critic_options(trunk), at::kDouble);
       const auto objective = make_policy_gradient({});
       AdamW optimizer(policy->named_parameters(), {});
@@ -283,7 +284,7 @@ TEST_CASE("the value loss reaches a shared trunk unless it is stopped") {
   const std::vector<float> sampler(10, -1.0F);
   for (const std::string trunk : kTrunks) {
     INFO(trunk);
-    const auto policy = tiny_policy(world.dir.path(), 3);
+    const auto policy = tiny_policy(world.dir.path(), 3, test_device());
     const auto critic = make_critic(world, *policy, critic_options(trunk));
     const auto objective = make_policy_gradient({});
     AdamW optimizer(policy->named_parameters(), {});
@@ -303,7 +304,7 @@ TEST_CASE("rows that do not count teach the critic nothing") {
   World world;
   const std::vector<float> sampler(10, -1.0F);
   const auto train = [&](double returns, bool counts) {
-    const auto policy = tiny_policy(world.dir.path(), 3);
+    const auto policy = tiny_policy(world.dir.path(), 3, test_device());
     const auto critic = make_critic(world, *policy, critic_options("stopped"));
     const auto objective = make_policy_gradient({});
     AdamW optimizer(policy->named_parameters(), {});
@@ -317,7 +318,7 @@ TEST_CASE("rows that do not count teach the critic nothing") {
   check_equal(train(5, false), train(-5, false));
 }
 
-TEST_CASE("the critic's values become the true expected returns") {
+TEST_CASE("the critic's values become the true expected returns", "[host]") {
   World world;
   use_gae(world, "{lambda: 1}");
   RlOptions options = small_options();
@@ -388,7 +389,7 @@ TEST_CASE("PPO learns from one sample a prompt") {
   CHECK(last > .8);
 }
 
-TEST_CASE("critic, its optimiser and a moving reference resume bit for bit") {
+TEST_CASE("critic, its optimiser and a moving reference resume bit for bit", "[host]") {
   World world;
   use_gae(world);
   for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16})
@@ -418,7 +419,7 @@ TEST_CASE("critic, its optimiser and a moving reference resume bit for bit") {
     }
 }
 
-TEST_CASE("a checkpoint that lacks the critic is refused by name") {
+TEST_CASE("a checkpoint that lacks the critic is refused by name", "[host]") {
   World world;
   use_gae(world);
   PpoRun run(world, 1, critic_options("shared"), small_options());
@@ -447,7 +448,7 @@ TEST_CASE("a KL in the reward is paid token by token") {
   CHECK(std::abs(metrics.at("value/return_mean") - at_the_end / tokens) > 1e-4);
 }
 
-TEST_CASE("a critic and an advantage that needs one go together") {
+TEST_CASE("a critic and an advantage that needs one go together", "[host]") {
   World world;
   CHECK_THROWS_WITH(PpoRun(world, 1, critic_options("shared"), small_options()),
                     Catch::Contains("'grpo' has no use for a critic"));
@@ -471,7 +472,7 @@ TEST_CASE("a saved critic is read back") {
   run.trainer.step();
   TempDir folder;
   run.critic->save(folder.path());
-  Critic again(TransformerPolicy::load(folder.path(), at::kCPU, at::kFloat), critic_options("own"));
+  Critic again(TransformerPolicy::load(folder.path(), test_device(), at::kFloat), critic_options("own"));
   again.load_head(folder.path());
   check_equal(run.critic->named_parameters(), again.named_parameters());
 
@@ -488,7 +489,7 @@ TEST_CASE("a moving reference follows its formula, in bfloat16 too") {
       INFO(c10::toString(dtype) << ", rate " << rate);
       RlOptions options = small_options();
       options.steps = 5, options.reference_update = {.every = 2, .rate = rate};
-      const auto policy = tiny_policy(world.dir.path(), 1, at::kCPU, dtype);
+      const auto policy = tiny_policy(world.dir.path(), 1, test_device(), dtype);
       const auto reference = policy->frozen_copy();
       const auto engine = make_local_engine(*policy, world.tokenizer);
       const auto objective = make_policy_gradient({.kl_weight = .1});
@@ -515,7 +516,7 @@ TEST_CASE("a moving reference follows its formula, in bfloat16 too") {
     }
 }
 
-TEST_CASE("a reference of another shape cannot follow the policy") {
+TEST_CASE("a reference of another shape cannot follow the policy", "[host]") {
   World world;
   TempDir other;
   write_tiny_model_files(other.path(), 64);
@@ -534,7 +535,7 @@ TEST_CASE("a reference of another shape cannot follow the policy") {
   CHECK_NOTHROW(RlTrainer(parts, options));
 }
 
-TEST_CASE("examples/ppo runs from its YAML, stops and goes on") {
+TEST_CASE("examples/ppo runs from its YAML, stops and goes on", "[host]") {
   World world;
   write_tiny_model_files(world.dir.path() / "model");
   tiny_policy(world.dir.path(), 1)->save(world.dir.path() / "model");

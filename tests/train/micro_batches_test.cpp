@@ -57,8 +57,8 @@ struct Outcome {
 Outcome update(const std::filesystem::path& dir, const Rows& rows, const std::vector<double>& advantage,
                const std::vector<size_t>& order, int64_t budget, const ObjectiveOptions& objective_options,
                int64_t passes = 1, const std::vector<std::vector<double>>& token_advantage = {}) {
-  const auto policy = tiny_policy(dir, 3, at::kCPU, at::kDouble);
-  const auto reference = tiny_policy(dir, 4, at::kCPU, at::kDouble)->frozen_copy();
+  const auto policy = tiny_policy(dir, 3, test_device(), at::kDouble);
+  const auto reference = tiny_policy(dir, 4, test_device(), at::kDouble)->frozen_copy();
   const auto objective = make_policy_gradient(objective_options);
   OptimizerOptions options;
   options.max_grad_norm = 0;
@@ -97,7 +97,7 @@ void check_close(const Outcome& a, const Outcome& b, double tolerance) {
 
 }  // namespace
 
-TEST_CASE("rows are cut by packed tokens, groups kept together") {
+TEST_CASE("rows are cut by packed tokens, groups kept together", "[host]") {
   const Rows rows = make_rows({4, 4, 4, 4, 4, 4}, 2, 10);  // three groups of 10 + 4 + 4 = 18 packed tokens
   CHECK(cut(rows, 54) == Runs{{0, 6}});
   CHECK(cut(rows, 53) == Runs{{0, 4}, {4, 6}});
@@ -109,7 +109,7 @@ TEST_CASE("rows are cut by packed tokens, groups kept together") {
   CHECK(cut(Rows{}, 10).empty());
 }
 
-TEST_CASE("a group that is cut keeps to the budget and covers every row once") {
+TEST_CASE("a group that is cut keeps to the budget and covers every row once", "[host]") {
   const Rows rows = make_rows({3, 9, 2, 7, 1, 5, 5, 5, 8, 2}, 5, 6);
   const auto packed = rows.packed();
   for (int64_t budget = 1; budget < 80; ++budget) {
@@ -126,7 +126,7 @@ TEST_CASE("a group that is cut keeps to the budget and covers every row once") {
   }
 }
 
-TEST_CASE("a packed run knows which row owns each prediction") {
+TEST_CASE("a packed run knows which row owns each prediction", "[host]") {
   const Rows rows = make_rows({2, 0, 3}, 3, 4);
   const auto packed = rows.packed();
   const MicroBatch micro = pack_micro_batch(packed, {0, 3}, at::kCPU);
@@ -242,7 +242,7 @@ TEST_CASE("a row whose tokens have one advantage is a row with that advantage") 
 TEST_CASE("token entropies are those of the whole vocabulary, each in its place however the rows are cut") {
   TempDir dir;
   write_tiny_model_files(dir.path());
-  const auto policy = tiny_policy(dir.path(), 3, at::kCPU, at::kDouble);
+  const auto policy = tiny_policy(dir.path(), 3, test_device(), at::kDouble);
   const Rows rows = make_rows({3, 0, 1, 5, 2, 4}, 2, 6);
   const auto packed = rows.packed();
   const double temperature = 0.7;
@@ -263,7 +263,7 @@ TEST_CASE("token entropies are those of the whole vocabulary, each in its place 
           others[v].push_back(static_cast<TokenId>(v));
           variants.push_back({rows.prompts[r], others[v]});
         }
-        const Tensor log_p = policy->evaluate(pack_rows(variants), {temperature, false})
+        const Tensor log_p = policy->evaluate(pack_rows(variants).to(test_device()), {temperature, false})
                                  .log_prob.view({kTinyVocab, -1});
         const Tensor last = log_p.select(1, -1);
         CHECK(last.exp().sum().item<double>() == Approx(1));

@@ -35,7 +35,7 @@ Tensor log_probs(TransformerPolicy& policy, const TestRow& row, double temperatu
   std::vector<TokenId> ids = row.prompt;
   ids.insert(ids.end(), row.completion.begin(), row.completion.end());
   const std::vector<PackRow> whole = {{ids, {}}};
-  const Tensor hidden = policy.hidden(pack_rows(whole));
+  const Tensor hidden = policy.hidden(pack_rows(whole).to(test_device()));
   const Tensor embedding = policy.named_parameters().front().second;  // tied: also the head
   const Tensor log_p = at::log_softmax(hidden.matmul(embedding.t()) / temperature, 1);
   std::vector<Tensor> picked;
@@ -47,7 +47,8 @@ Tensor log_probs(TransformerPolicy& policy, const TestRow& row, double temperatu
 // Mean over all tokens of the batch of -min(ratio A, clip(ratio) A) + kl_weight k3, by loops over tokens.
 Tensor written_out_loss(TransformerPolicy& policy, TransformerPolicy& reference, const Settings& settings,
                         std::vector<Tensor>& old) {
-  Tensor sum = at::zeros({}, at::kDouble);
+  const auto options = at::device(test_device()).dtype(at::kDouble);
+  Tensor sum = at::zeros({}, options);
   double tokens = 0;
   for (size_t r = 0; r < kRows.size(); ++r) {
     const TestRow& row = kRows[r];
@@ -62,7 +63,7 @@ Tensor written_out_loss(TransformerPolicy& policy, TransformerPolicy& reference,
       const double value = ratio.item<double>(), low = 1 - settings.objective.clip_low,
                    high = 1 + settings.objective.clip_high;
       const bool clipped = row.advantage >= 0 ? value > high : value < low;
-      sum = sum - (clipped ? at::scalar_tensor(row.advantage * (row.advantage >= 0 ? high : low), at::kDouble)
+      sum = sum - (clipped ? at::scalar_tensor(row.advantage * (row.advantage >= 0 ? high : low), options)
                            : ratio * row.advantage);
       const Tensor d = ref[t] - now[t];
       sum = sum + settings.objective.kl_weight * (d.exp() - d - 1);
@@ -81,9 +82,9 @@ TEST_CASE("an update of several passes equals its formula written out") {
     Settings settings;
     settings.objective.kl_weight = kl_weight;
     settings.objective.clip_low = 0.02, settings.objective.clip_high = 0.03;  // bind in the second and third pass
-    const auto policy = tiny_policy(dir.path(), 3, at::kCPU, at::kDouble);
-    const auto twin = tiny_policy(dir.path(), 3, at::kCPU, at::kDouble);
-    const auto reference = tiny_policy(dir.path(), 4, at::kCPU, at::kDouble);
+    const auto policy = tiny_policy(dir.path(), 3, test_device(), at::kDouble);
+    const auto twin = tiny_policy(dir.path(), 3, test_device(), at::kDouble);
+    const auto reference = tiny_policy(dir.path(), 4, test_device(), at::kDouble);
     const auto objective = make_policy_gradient(settings.objective);
     OptimizerOptions optimizer_options;
     optimizer_options.max_grad_norm = 0;
@@ -120,8 +121,8 @@ TEST_CASE("rows of an older policy are compared with what that policy said") {
   Settings settings;
   settings.update.passes = 2;
   settings.objective.clip_low = 0.02, settings.objective.clip_high = 0.03;
-  const auto policy = tiny_policy(dir.path(), 3, at::kCPU, at::kDouble);
-  const auto twin = tiny_policy(dir.path(), 3, at::kCPU, at::kDouble);
+  const auto policy = tiny_policy(dir.path(), 3, test_device(), at::kDouble);
+  const auto twin = tiny_policy(dir.path(), 3, test_device(), at::kDouble);
   const auto objective = make_policy_gradient(settings.objective);
   OptimizerOptions optimizer_options;
   optimizer_options.max_grad_norm = 0;
@@ -140,7 +141,7 @@ TEST_CASE("rows of an older policy are compared with what that policy said") {
       const Tensor now = log_probs(*twin, kRows[r], settings.update.temperature).detach();
       for (size_t t = 0; t < count; ++t)
         sampler[r][t] = static_cast<float>(now[static_cast<int64_t>(t)].item<double>() + .02 * (1.5 - double(t)));
-      old[r] = at::tensor(sampler[r], at::kFloat).to(at::kDouble);
+      old[r] = at::tensor(sampler[r], at::kFloat).to(test_device(), at::kDouble);
     }
     UpdateRow row{{kRows[r].prompt, kRows[r].completion}, sampler[r], kRows[r].advantage};
     row.older_policy = older[r];
@@ -163,7 +164,7 @@ TEST_CASE("rows of an older policy are compared with what that policy said") {
   }
   // Sampler and trainer are compared on rows of this policy alone: there the sampler said -1 to everything.
   double diff = 0, count = 0;
-  const auto fresh = tiny_policy(dir.path(), 3, at::kCPU, at::kDouble);
+  const auto fresh = tiny_policy(dir.path(), 3, test_device(), at::kDouble);
   for (const size_t r : {1u, 5u}) {
     diff += (log_probs(*fresh, kRows[r], settings.update.temperature) + 1).abs().sum().item<double>();
     count += static_cast<double>(kRows[r].completion.size());
@@ -176,8 +177,8 @@ TEST_CASE("likelihood rows add weight x -ln p of their tokens to every pass") {
   write_tiny_model_files(dir.path());
   Settings settings;
   settings.update.passes = 2, settings.update.max_batch_tokens = 10;
-  const auto policy = tiny_policy(dir.path(), 3, at::kCPU, at::kDouble);
-  const auto twin = tiny_policy(dir.path(), 3, at::kCPU, at::kDouble);
+  const auto policy = tiny_policy(dir.path(), 3, test_device(), at::kDouble);
+  const auto twin = tiny_policy(dir.path(), 3, test_device(), at::kDouble);
   const auto objective = make_policy_gradient(settings.objective);
   OptimizerOptions optimizer_options;
   optimizer_options.max_grad_norm = 0;
@@ -200,8 +201,9 @@ TEST_CASE("likelihood rows add weight x -ln p of their tokens to every pass") {
     Tensor value = written_out_loss(*twin, *twin, settings, old);
     for (size_t r = 0; r < kept.size(); ++r) {
       const Tensor log_prob = log_probs(*twin, kept[r], settings.update.temperature);
-      value = value - (log_prob * at::tensor(weight[r], at::kDouble)).sum();
-      if (pass == 0) nll -= (log_prob * at::tensor(weight[r], at::kDouble).ne(0)).sum().item<double>() / 4;
+      const Tensor of_tokens = at::tensor(weight[r], at::kDouble).to(test_device());
+      value = value - (log_prob * of_tokens).sum();
+      if (pass == 0) nll -= (log_prob * of_tokens.ne(0)).sum().item<double>() / 4;
     }
     value.backward();
     loss += value.item<double>() / 2;

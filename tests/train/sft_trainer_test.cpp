@@ -28,14 +28,14 @@ struct Run {
   SftTrainer trainer;
   Run(World& world, uint64_t seed, const SftOptions& options, at::ScalarType dtype = at::kFloat,
       OptimizerOptions optimizer_options = {.learning_rate = 1e-2})
-      : policy(tiny_policy(world.dir.path(), seed, at::kCPU, dtype)),
+      : policy(tiny_policy(world.dir.path(), seed, test_device(), dtype)),
         optimizer(policy->named_parameters(), optimizer_options),
         trainer({*policy, world.tokenizer, world.examples, world.format, optimizer}, options) {}
 };
 
 }  // namespace
 
-TEST_CASE("one step's loss and gradients equal those of transformers") {
+TEST_CASE("one step's loss and gradients equal those of transformers", "[transformers]") {
   World world;
   SftOptions options = small_options("responses");
   options.rows_per_step = 10;  // all five examples, two responses each
@@ -66,14 +66,14 @@ TEST_CASE("one step's loss and gradients equal those of transformers") {
     INFO(parameter);
     REQUIRE(golden["gradients"].contains(parameter));
     const Tensor expected = at::tensor(golden["gradients"][parameter].get<std::vector<double>>(), at::kDouble);
-    const Tensor got = (value.to(at::kDouble) / .1).flatten();
+    const Tensor got = (value.to(at::kCPU, at::kDouble) / .1).flatten();
     CHECK((got - expected).abs().max().item<double>() < 2e-5 * (1 + expected.abs().max().item<double>()));
     ++compared;
   }
   CHECK(compared == golden["gradients"].size());
 }
 
-TEST_CASE("fine-tuning resumes bit for bit") {
+TEST_CASE("fine-tuning resumes bit for bit", "[host]") {
   World world;
   for (const char* target : {"gold", "responses"})
     for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
@@ -97,6 +97,23 @@ TEST_CASE("the result does not depend on max_batch_tokens") {
   Run a(world, 1, whole, at::kDouble), b(world, 1, cut, at::kDouble);
   for (int i = 0; i < 2; ++i)
     CHECK(a.trainer.step().metrics.at("loss") == Approx(b.trainer.step().metrics.at("loss")).epsilon(1e-12));
+}
+
+TEST_CASE("fine-tuning on a device goes as on the CPU in float64") {
+  World world;
+  for (const char* target : {"gold", "responses"}) {
+    INFO(target);
+    const auto exact_policy = tiny_policy(world.dir.path(), 1, at::kCPU, at::kDouble);
+    AdamW exact_optimizer(exact_policy->named_parameters(), {.learning_rate = 1e-2});
+    SftTrainer exact({*exact_policy, world.tokenizer, world.examples, world.format, exact_optimizer},
+                     small_options(target));
+    Run run(world, 1, small_options(target));
+    while (!run.trainer.done()) {
+      const MetricMap expected = exact.step().metrics, found = run.trainer.step().metrics;
+      CHECK(found.at("loss") == Approx(expected.at("loss")).epsilon(1e-4));
+      CHECK(found.at("optim/grad_norm") == Approx(expected.at("optim/grad_norm")).epsilon(1e-3));
+    }
+  }
 }
 
 TEST_CASE("fine-tuning learns its targets") {
@@ -132,7 +149,7 @@ TEST_CASE("targets are drawn afresh each epoch") {
   CHECK(lengths == std::set<double>{2, 3, 5});  // the answer and the end token
 }
 
-TEST_CASE("unusable examples and options are named") {
+TEST_CASE("unusable examples and options are named", "[host]") {
   World world;
   world.examples[1].gold.clear();
   CHECK_THROWS_WITH(Run(world, 1, small_options("gold")), Catch::Contains("ex-yy") && Catch::Contains("gold"));
@@ -148,7 +165,7 @@ TEST_CASE("unusable examples and options are named") {
   CHECK_THROWS_WITH(run.trainer.step(), Catch::Contains("example 'ex-"));
 }
 
-TEST_CASE("targets are drawn by weight without replacement") {
+TEST_CASE("targets are drawn by weight without replacement", "[host]") {
   Example example;
   example.gold = {{"x", {}, 3}, {"y", {}, 1}, {"The X", {}, 1}, {"z", {}, 0}, {"...", {}, 9}};
   // "The X" is "x" again: weight 4. "..." has no normal form.
@@ -175,7 +192,7 @@ TEST_CASE("targets are drawn by weight without replacement") {
         draw_gold_answers(example, 3, confidences, same)[0].text);
 }
 
-TEST_CASE("stated confidences follow the share of the gold weights") {
+TEST_CASE("stated confidences follow the share of the gold weights", "[host]") {
   Example example;
   example.gold = {{"x", {}, 3}, {"y", {}, 1.5}, {"The X", {}, 1.5}, {"z", {}, .5}};  // x 4.5, y 1.5, z 0.5 of 6.5
   const auto by_name = [&](const ConfidenceTargets& confidences, int draw) {

@@ -9,6 +9,7 @@
 #include "plural/advantage.h"
 #include "plural/trainer.h"
 #include "tests/support/catch.h"
+#include "tests/support/device.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/tiny_model.h"
 

@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -22,9 +23,10 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 BIN, DATA = HERE / "bin", HERE / "data"
 SKIPPED = 77  # exit code of a test that found no GPU
-# One forward for sampling and training: in float32 their log-probs agree.
-DIFFERENCE_METRIC, MAX_DIFFERENCE_NATS = "policy/sampler_trainer_diff", 1e-4
-TEST_LIMIT_S, TRAIN_LIMIT_S, BENCH_LIMIT_S = 300, 300, 300
+# One forward for sampling and training: their log-probs agree, up to what the dtype rounds.
+DIFFERENCE_METRIC = "policy/sampler_trainer_diff"
+MAX_DIFFERENCE_NATS = {"float32": 1e-4, "bfloat16": 0.01}
+TEST_LIMIT_S, TRAIN_LIMIT_S, BENCH_LIMIT_S = 600, 300, 300
 
 
 def torch_folder():
@@ -81,12 +83,22 @@ def skip(why):
     return {"result": "skipped", "seconds": 0.0, "exit_code": None, "output": why}
 
 
-def run_tests(environment):
+def write_python(folder):
+    """A Python for the tests: this one without the bundle's libraries, which are not those that it was built with."""
+    python = folder / "python"
+    old = os.environ.get("LD_LIBRARY_PATH")
+    restore = "unset LD_LIBRARY_PATH" if old is None else f"export LD_LIBRARY_PATH={shlex.quote(old)}"
+    python.write_text(f'#!/bin/sh\n{restore}\nexec {shlex.quote(sys.executable)} "$@"\n')
+    python.chmod(0o755)
+    return python
+
+
+def run_tests(work, environment):
     """Outcomes of the tests, and the names of those that the bundle leaves out (tools/gpu_bundle/list_tests.py)."""
     # Some tests let Python recompute their numbers with torch alone.
     environment = {
         **environment,
-        "PLURAL_TEST_PYTHON": sys.executable,
+        "PLURAL_TEST_PYTHON": str(write_python(work)),
         "PLURAL_SOURCE_DIR": str(HERE / "source"),
         "PLURAL_BIN": str(BIN),
     }
@@ -108,26 +120,48 @@ def make_model(folder, config, environment):
     return outcome
 
 
-def last_metrics(folder):
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return json.loads(lines[-1])
+def train(work, environment, name, task, dtype):
+    """A training run of data/`task`.yaml into the folder `name`, with the metrics of its last step."""
+    command = [BIN / "plural", "train", DATA / f"{task}.yaml"]
+    for setting in (f"data.train={DATA / 'train.jsonl'}", f"dtype={dtype}", f"output={name}"):
+        command += ["--set", setting]
+    outcome = run(command, environment, TRAIN_LIMIT_S, cwd=work)
+    if outcome["result"] == "passed":
+        steps = [json.loads(line) for line in (work / name / "metrics.jsonl").read_text().splitlines()]
+        outcome["metrics"] = steps[-1]
+        if task == "rl":
+            check_difference(outcome, steps, MAX_DIFFERENCE_NATS[dtype])
+    return report("training", name, outcome)
+
+
+def check_difference(outcome, steps, limit):
+    """Fails a run whose sampler and trainer disagree in some step, or were never compared.
+
+    A step without the metric had nothing to learn from; null is a number that is not finite.
+    """
+    differences = [step[DIFFERENCE_METRIC] for step in steps if DIFFERENCE_METRIC in step]
+    if not differences:
+        problem = f"no step has {DIFFERENCE_METRIC}, so sampler and trainer were not compared"
+    elif None in differences:
+        problem = f"{DIFFERENCE_METRIC} is not a finite number in some step"
+    else:
+        outcome["max_sampler_trainer_diff"] = max(differences)
+        if max(differences) < limit:
+            return
+        problem = f"{DIFFERENCE_METRIC} is up to {max(differences)}, not below {limit}"
+    outcome["result"] = "failed"
+    outcome["output"] += f"\n{problem}"
 
 
 def run_training(work, environment):
-    """init, fine-tuning, RL and generation, each on the result of the one before."""
+    """init, fine-tuning, RL in both dtypes and generation; stops at what the rest builds on."""
     outcomes = [report("training", "init", make_model(work / "model", DATA / "tiny_model.json", environment))]
-    for name in ("sft", "rl"):
-        if outcomes[-1]["result"] != "passed":
-            return outcomes
-        command = [BIN / "plural", "train", DATA / f"{name}.yaml", "--set", f"data.train={DATA / 'train.jsonl'}"]
-        outcome = run(command, environment, TRAIN_LIMIT_S, cwd=work)
-        if outcome["result"] == "passed":
-            outcome["metrics"] = last_metrics(work / name)
-            difference = outcome["metrics"].get(DIFFERENCE_METRIC, 0)
-            if difference is None or not difference < MAX_DIFFERENCE_NATS:
-                outcome["result"] = "failed"
-                outcome["output"] += f"\n{DIFFERENCE_METRIC} is {difference}, not below {MAX_DIFFERENCE_NATS}"
-        outcomes.append(report("training", name, outcome))
+    if outcomes[-1]["result"] == "passed":
+        outcomes.append(train(work, environment, "sft", "sft", "float32"))
+    if outcomes[-1]["result"] != "passed":
+        return outcomes
+    outcomes.append(train(work, environment, "rl_bfloat16", "rl", "bfloat16"))
+    outcomes.append(train(work, environment, "rl", "rl", "float32"))
     if outcomes[-1]["result"] == "passed":
         command = [BIN / "plural", "generate", "--model", "rl/model", "--device", "cuda", "--num-answers", "2",
                    "--format", "compact", "-n", "4", "--seed", "1", "--in", DATA / "prompts.jsonl"]
@@ -197,9 +231,11 @@ def main():
     print(f"device: {device['name'] or 'no GPU'}, torch {version}", file=sys.stderr)
 
     begin = time.monotonic()
-    tests, left_out = run_tests(environment)  # without a GPU they say so themselves, with exit code 77
+    with tempfile.TemporaryDirectory() as folder:
+        # Without a GPU they say so themselves, with exit code 77.
+        tests, left_out = run_tests(pathlib.Path(folder), environment)
     if why:
-        training = [report("training", "init, sft, rl, generate", skip(why))]
+        training = [report("training", "init, sft, rl_bfloat16, rl, generate", skip(why))]
         benchmarks = [report("benchmark", path.name, skip(why)) for path in sorted(BIN.glob("*_bench"))]
     else:
         with tempfile.TemporaryDirectory() as folder:

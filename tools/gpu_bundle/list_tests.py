@@ -3,7 +3,8 @@
 
 A test is one of them when its environment sets PLURAL_TEST_DEVICE to a CUDA device or it carries the label `cuda`.
 Left out are the twins of pure parity tests (`x.cuda` of an `x` labelled `parity` and nothing else): they compare with
-`transformers` on a real model, and a GPU machine has neither.
+`transformers` on a real model, and a GPU machine has neither. For the same reason the cases tagged [transformers] are
+left out of the others.
 
 usage: list_tests.py CTEST.json
 """
@@ -31,6 +32,7 @@ def main():
         if not test.get("command"):
             sys.exit(f"gpu-bundle: the test {test['name']} has not been built; run make build first")
         program, *arguments = test["command"]
+        arguments = ["~[host]~[transformers]" if word == "~[host]" else word for word in arguments]
         tests.append(
             {
                 "name": test["name"],
