@@ -452,6 +452,7 @@ TEST_CASE("a forced answer next to a confidence that had none") {
   options.num_answers = 2;
   options.force_answers = true;
   const auto sets = sample_sets(world.parts(), options);
+  CHECK(sets[0].answers.lone_confidences.empty());  // the answer has taken the place of the first one
   CHECK(evaluate(sets, 2, *world.format, *make_matcher("alias")).metrics.at("forced_answers") == 1);
 }
 
