@@ -150,9 +150,7 @@ void register_judge(Registry<Reward>& registry, const VariableLookup& variables)
   registry.add(
       "judge", "verdicts of another model, asked over HTTP",
       [variables](const ConfigNode& options) -> std::unique_ptr<Reward> {
-        ConfigNode map = options;
-        map.kind = ConfigNode::Kind::kMap;
-        return std::make_unique<Judge>(read_options<JudgeOptions>(map), variables);
+        return std::make_unique<Judge>(read_options<JudgeOptions>(options), variables);
       },
       describe_options<JudgeOptions>());
 }

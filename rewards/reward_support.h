@@ -26,9 +26,7 @@ void add_reward(Registry<Reward>& registry, const std::string& name, const std::
   registry.add(
       name, help,
       [](const ConfigNode& options) -> std::unique_ptr<Reward> {
-        ConfigNode map = options;
-        if (map.kind == ConfigNode::Kind::kNull) map.kind = ConfigNode::Kind::kMap;
-        return std::make_unique<R>(read_options<typename R::Options>(map));
+        return std::make_unique<R>(read_options<typename R::Options>(options));
       },
       describer.docs());
 }

@@ -290,7 +290,7 @@ double answer_tag_probability(const Tokenizer& tokenizer, std::span<const TokenI
   constexpr double kUnknown = 0.5;
   std::optional<size_t> close;
   for (size_t t = ids.size(); t-- > 0;) {
-    if (tokenizer.decode(ids.subspan(t, 1)) != "answer") continue;
+    if (tokenizer.token_bytes(ids[t]) != "answer") continue;
     if (!close) {
       close = t;
       continue;

@@ -116,9 +116,7 @@ class CodeMatcher final : public Matcher {
 }  // namespace
 
 std::unique_ptr<Matcher> make_code_matcher(const ConfigNode& options) {
-  ConfigNode map = options;
-  map.kind = ConfigNode::Kind::kMap;
-  return std::make_unique<CodeMatcher>(read_options<CodeMatcher::Options>(map));
+  return std::make_unique<CodeMatcher>(read_options<CodeMatcher::Options>(options));
 }
 
 }  // namespace plural

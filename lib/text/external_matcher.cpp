@@ -132,9 +132,7 @@ class ExternalMatcher final : public Matcher {
 }  // namespace
 
 std::unique_ptr<Matcher> make_external_matcher(const ConfigNode& options) {
-  ConfigNode map = options;
-  map.kind = ConfigNode::Kind::kMap;
-  return std::make_unique<ExternalMatcher>(read_options<ExternalMatcher::Options>(map));
+  return std::make_unique<ExternalMatcher>(read_options<ExternalMatcher::Options>(options));
 }
 
 }  // namespace plural

@@ -153,9 +153,7 @@ class JudgeMatcher final : public Matcher {
 }  // namespace
 
 std::unique_ptr<Matcher> make_judge_matcher(const ConfigNode& options, const VariableLookup& variables) {
-  ConfigNode map = options;
-  map.kind = ConfigNode::Kind::kMap;
-  return std::make_unique<JudgeMatcher>(read_options<JudgeMatcher::Options>(map), variables);
+  return std::make_unique<JudgeMatcher>(read_options<JudgeMatcher::Options>(options), variables);
 }
 
 }  // namespace plural

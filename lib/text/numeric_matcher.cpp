@@ -99,9 +99,7 @@ class NumericMatcher final : public Matcher {
 }  // namespace
 
 std::unique_ptr<Matcher> make_numeric_matcher(const ConfigNode& options) {
-  ConfigNode map = options;
-  map.kind = ConfigNode::Kind::kMap;
-  return std::make_unique<NumericMatcher>(read_options<NumericMatcher::Options>(map));
+  return std::make_unique<NumericMatcher>(read_options<NumericMatcher::Options>(options));
 }
 
 }  // namespace plural

@@ -72,6 +72,30 @@ Tensor written_out_loss(TransformerPolicy& policy, TransformerPolicy& reference,
   return sum / tokens;
 }
 
+// Two equal policies with an optimizer each: one takes the update, the other steps as the test writes it out.
+struct Twins {
+  std::unique_ptr<TransformerPolicy> policy, twin;
+  AdamW optimizer, twin_optimizer;
+
+  explicit Twins(const std::filesystem::path& dir)
+      : policy(tiny_policy(dir, 3, test_device(), at::kDouble)),
+        twin(tiny_policy(dir, 3, test_device(), at::kDouble)),
+        optimizer(policy->named_parameters(), without_clipping()),
+        twin_optimizer(twin->named_parameters(), without_clipping()) {}
+  static OptimizerOptions without_clipping() {
+    OptimizerOptions options;
+    options.max_grad_norm = 0;
+    return options;
+  }
+  void check_equal() const {
+    const auto got = policy->named_parameters(), expected = twin->named_parameters();
+    for (size_t i = 0; i < got.size(); ++i) {
+      INFO(got[i].first);
+      CHECK((got[i].second - expected[i].second).abs().max().item<double>() < 1e-9);
+    }
+  }
+};
+
 }  // namespace
 
 TEST_CASE("an update of several passes equals its formula written out") {
@@ -82,36 +106,28 @@ TEST_CASE("an update of several passes equals its formula written out") {
     Settings settings;
     settings.objective.kl_weight = kl_weight;
     settings.objective.clip_low = 0.02, settings.objective.clip_high = 0.03;  // bind in the second and third pass
-    const auto policy = tiny_policy(dir.path(), 3, test_device(), at::kDouble);
-    const auto twin = tiny_policy(dir.path(), 3, test_device(), at::kDouble);
+    Twins twins(dir.path());
     const auto reference = tiny_policy(dir.path(), 4, test_device(), at::kDouble);
     const auto objective = make_policy_gradient(settings.objective);
-    OptimizerOptions optimizer_options;
-    optimizer_options.max_grad_norm = 0;
-    AdamW optimizer(policy->named_parameters(), optimizer_options);
-    AdamW twin_optimizer(twin->named_parameters(), optimizer_options);
 
     const std::vector<float> sampler(16, -1.0F);
     std::vector<UpdateRow> rows;
     for (const TestRow& row : kRows)
       rows.push_back({{row.prompt, row.completion}, std::span(sampler).first(row.completion.size()), row.advantage});
-    const MetricMap metrics = update_policy({*policy, reference.get(), *objective, optimizer}, rows, settings.update);
+    const MetricMap metrics = update_policy({*twins.policy, reference.get(), *objective, twins.optimizer}, rows,
+                                            settings.update);
 
     double loss = 0;
     std::vector<Tensor> old;
     for (int64_t pass = 0; pass < settings.update.passes; ++pass) {
-      const Tensor value = written_out_loss(*twin, *reference, settings, old);
+      const Tensor value = written_out_loss(*twins.twin, *reference, settings, old);
       value.backward();
       loss += value.item<double>() / static_cast<double>(settings.update.passes);
-      twin_optimizer.step(settings.update.learning_rate);
+      twins.twin_optimizer.step(settings.update.learning_rate);
     }
     CHECK(metrics.at("policy/clip_low") + metrics.at("policy/clip_high") > 0);
     CHECK(metrics.at("loss") == Approx(loss).epsilon(1e-9));
-    const auto got = policy->named_parameters(), expected = twin->named_parameters();
-    for (size_t i = 0; i < got.size(); ++i) {
-      INFO(got[i].first);
-      CHECK((got[i].second - expected[i].second).abs().max().item<double>() < 1e-9);
-    }
+    twins.check_equal();
   }
 }
 
@@ -121,13 +137,8 @@ TEST_CASE("rows of an older policy are compared with what that policy said") {
   Settings settings;
   settings.update.passes = 2;
   settings.objective.clip_low = 0.02, settings.objective.clip_high = 0.03;
-  const auto policy = tiny_policy(dir.path(), 3, test_device(), at::kDouble);
-  const auto twin = tiny_policy(dir.path(), 3, test_device(), at::kDouble);
+  Twins twins(dir.path());
   const auto objective = make_policy_gradient(settings.objective);
-  OptimizerOptions optimizer_options;
-  optimizer_options.max_grad_norm = 0;
-  AdamW optimizer(policy->named_parameters(), optimizer_options);
-  AdamW twin_optimizer(twin->named_parameters(), optimizer_options);
 
   // Rows 0 and 3 are of a policy that thought a little otherwise: some of their ratios are clipped from the start.
   const std::vector<bool> older = {true, false, false, true, false, false};
@@ -138,7 +149,7 @@ TEST_CASE("rows of an older policy are compared with what that policy said") {
     const auto count = kRows[r].completion.size();
     sampler[r].assign(count, -1.0F);
     if (older[r]) {
-      const Tensor now = log_probs(*twin, kRows[r], settings.update.temperature).detach();
+      const Tensor now = log_probs(*twins.twin, kRows[r], settings.update.temperature).detach();
       for (size_t t = 0; t < count; ++t)
         sampler[r][t] = static_cast<float>(now[static_cast<int64_t>(t)].item<double>() + .02 * (1.5 - double(t)));
       old[r] = at::tensor(sampler[r], at::kFloat).to(test_device(), at::kDouble);
@@ -147,21 +158,17 @@ TEST_CASE("rows of an older policy are compared with what that policy said") {
     row.older_policy = older[r];
     rows.push_back(row);
   }
-  const MetricMap metrics = update_policy({*policy, nullptr, *objective, optimizer}, rows, settings.update);
+  const MetricMap metrics = update_policy({*twins.policy, nullptr, *objective, twins.optimizer}, rows, settings.update);
 
   double loss = 0;
   for (int64_t pass = 0; pass < settings.update.passes; ++pass) {
-    const Tensor value = written_out_loss(*twin, *twin, settings, old);
+    const Tensor value = written_out_loss(*twins.twin, *twins.twin, settings, old);
     value.backward();
     loss += value.item<double>() / static_cast<double>(settings.update.passes);
-    twin_optimizer.step(settings.update.learning_rate);
+    twins.twin_optimizer.step(settings.update.learning_rate);
   }
   CHECK(metrics.at("loss") == Approx(loss).epsilon(1e-9));
-  const auto got = policy->named_parameters(), expected = twin->named_parameters();
-  for (size_t i = 0; i < got.size(); ++i) {
-    INFO(got[i].first);
-    CHECK((got[i].second - expected[i].second).abs().max().item<double>() < 1e-9);
-  }
+  twins.check_equal();
   // Sampler and trainer are compared on rows of this policy alone: there the sampler said -1 to everything.
   double diff = 0, count = 0;
   const auto fresh = tiny_policy(dir.path(), 3, test_device(), at::kDouble);
@@ -177,13 +184,8 @@ TEST_CASE("likelihood rows add weight x -ln p of their tokens to every pass") {
   write_tiny_model_files(dir.path());
   Settings settings;
   settings.update.passes = 2, settings.update.max_batch_tokens = 10;
-  const auto policy = tiny_policy(dir.path(), 3, test_device(), at::kDouble);
-  const auto twin = tiny_policy(dir.path(), 3, test_device(), at::kDouble);
+  Twins twins(dir.path());
   const auto objective = make_policy_gradient(settings.objective);
-  OptimizerOptions optimizer_options;
-  optimizer_options.max_grad_norm = 0;
-  AdamW optimizer(policy->named_parameters(), optimizer_options);
-  AdamW twin_optimizer(twin->named_parameters(), optimizer_options);
   const std::vector<TestRow> kept = {{{1, 2, 3, 4}, {50, 51, 52}, 0}, {{9, 9, 9, 9, 9, 9}, {53, 54}, 0}};
   const std::vector<std::vector<double>> weight = {{.25, 0, .25}, {.05, .1}};
   std::vector<LikelihoodRow> likelihood;
@@ -193,41 +195,40 @@ TEST_CASE("likelihood rows add weight x -ln p of their tokens to every pass") {
   std::vector<UpdateRow> rows;
   for (const TestRow& row : kRows)
     rows.push_back({{row.prompt, row.completion}, std::span(sampler).first(row.completion.size()), row.advantage});
-  const MetricMap metrics = update_policy({*policy, nullptr, *objective, optimizer}, rows, settings.update, likelihood);
+  const MetricMap metrics = update_policy({*twins.policy, nullptr, *objective, twins.optimizer}, rows, settings.update,
+                                          likelihood);
 
   double loss = 0, nll = 0;
   std::vector<Tensor> old;
   for (int64_t pass = 0; pass < 2; ++pass) {
-    Tensor value = written_out_loss(*twin, *twin, settings, old);
+    Tensor value = written_out_loss(*twins.twin, *twins.twin, settings, old);
     for (size_t r = 0; r < kept.size(); ++r) {
-      const Tensor log_prob = log_probs(*twin, kept[r], settings.update.temperature);
+      const Tensor log_prob = log_probs(*twins.twin, kept[r], settings.update.temperature);
       const Tensor of_tokens = at::tensor(weight[r], at::kDouble).to(test_device());
       value = value - (log_prob * of_tokens).sum();
       if (pass == 0) nll -= (log_prob * of_tokens.ne(0)).sum().item<double>() / 4;
     }
     value.backward();
     loss += value.item<double>() / 2;
-    twin_optimizer.step(settings.update.learning_rate);
+    twins.twin_optimizer.step(settings.update.learning_rate);
   }
   CHECK(metrics.at("loss") == Approx(loss).epsilon(1e-9));
   CHECK(metrics.at("replay/nll") == Approx(nll).epsilon(1e-9));
-  const auto got = policy->named_parameters(), expected = twin->named_parameters();
-  for (size_t i = 0; i < got.size(); ++i) {
-    INFO(got[i].first);
-    CHECK((got[i].second - expected[i].second).abs().max().item<double>() < 1e-9);
-  }
+  twins.check_equal();
 
   // They are learned from even when no other row is, masks or not.
   for (UpdateRow& row : rows) row.advantage = 0;
   const auto masking = make_policy_gradient({.top_entropy = .5});
   for (const Objective* each : {objective.get(), masking.get()}) {
-    const MetricMap alone = update_policy({*policy, nullptr, *each, optimizer}, rows, settings.update, likelihood);
+    const MetricMap alone = update_policy({*twins.policy, nullptr, *each, twins.optimizer}, rows, settings.update,
+                                          likelihood);
     CHECK(alone.at("optim/updates") == 2);
     CHECK(alone.at("policy/trained_tokens") == 0);
     CHECK(alone.at("replay/nll") < nll);
     CHECK(alone.count("policy/ratio") == 0);
   }
   likelihood[0].weight.pop_back();
-  CHECK_THROWS_AS(update_policy({*policy, nullptr, *objective, optimizer}, rows, settings.update, likelihood),
-                  CheckError);
+  CHECK_THROWS_AS(
+      update_policy({*twins.policy, nullptr, *objective, twins.optimizer}, rows, settings.update, likelihood),
+      CheckError);
 }
