@@ -83,6 +83,11 @@ class TransformerPolicy final : public Policy {
   /// Decode: one token a live row, appended to the row's own keys and values. ids, positions [R] int64;
   /// slots [R] the cache rows. Returns hidden states [R, E].
   Tensor decode(const Tensor& ids, const Tensor& positions, const std::vector<int64_t>& slots, KvCache& cache);
+  /// While the result lives, decode() and logits() multiply by copies of the weights that the CPU reads faster in
+  /// bfloat16: the same numbers, bit for bit, sooner. The weights must not change meanwhile. Costs a pass over the
+  /// weights and their memory once more; null, and nothing happens, on other devices, in other dtypes, and where the
+  /// copies would take more than 4 GB.
+  std::shared_ptr<const void> prepack();
   /// Every parameter keeps its tensor; values are replaced (used by tests and by resume).
   void load_values(const NamedTensors& values);
 

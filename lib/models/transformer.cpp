@@ -34,6 +34,11 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   return at::linear(x, weight, optional_of(bias));
 }
 
+/// linear() by the weight's prepacked copy if there is one.
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& prepacked) {
+  return prepacked.defined() ? prepacked_linear(x, prepacked, bias) : linear(x, weight, bias);
+}
+
 /// Queries, keys and values of tokens, each [N, heads, D], rotated.
 struct Projections {
   Tensor q, k, v;
@@ -116,8 +121,16 @@ PolicyOutput TransformerPolicy::evaluate(const PackedBatch& batch, const Evaluat
 }
 
 Tensor TransformerPolicy::logits(const Tensor& hidden) {
-  const Tensor result = kernels::head_logits(hidden, impl_->weights.head);
+  const auto prepacked = at::GradMode::is_enabled() ? nullptr : impl_->prepacked.lock();
+  const Tensor result = prepacked ? prepacked_linear(hidden, prepacked->head, {})
+                                  : kernels::head_logits(hidden, impl_->weights.head);
   return result.scalar_type() == at::kBFloat16 ? result.to(at::kFloat) : result;
+}
+
+std::shared_ptr<const void> TransformerPolicy::prepack() {
+  std::shared_ptr<const PrepackedWeights> packed = prepack_weights(impl_->weights);
+  impl_->prepacked = packed;
+  return packed;
 }
 
 Tensor TransformerPolicy::prefill(const PackedBatch& batch, KvCache& cache, int64_t first_prefix) {
@@ -166,11 +179,13 @@ Tensor TransformerPolicy::decode(const Tensor& ids, const Tensor& positions, con
   const Tensor slot_index = at::tensor(slots, long_options).to(cache.device());
   const Tensor place_index = at::tensor(places, long_options).to(cache.device());
 
+  const auto prepacked = impl_->prepacked.lock();
   const RotaryAngles angles = impl_->frequencies.angles(positions, impl_->dtype);
   ResidualStream stream(at::embedding(impl_->weights.embedding, ids), config.rms_eps);
   for (int64_t i = 0; i < config.layers; ++i) {
     const LayerWeights& layer = impl_->weights.layers[i];
-    const auto qkv = linear(stream.norm(layer.input_norm), layer.qkv, layer.qkv_bias)
+    const PrepackedWeights::Layer packed = prepacked ? prepacked->layers[i] : PrepackedWeights::Layer{};
+    const auto qkv = linear(stream.norm(layer.input_norm), layer.qkv, layer.qkv_bias, packed.qkv)
                          .split_with_sizes({query, key, key}, 1);
     const auto heads = [&](const Tensor& part) { return part.unflatten(1, {-1, config.head_size}); };
     const Projections p = rotate(config, layer, {heads(qkv[0]), heads(qkv[1]), heads(qkv[2])}, angles);
@@ -189,9 +204,10 @@ Tensor TransformerPolicy::decode(const Tensor& ids, const Tensor& positions, con
     attention.rows = rows;
     attention.scale = 1.0 / std::sqrt(static_cast<double>(config.head_size));
     attention.window = impl_->window(i);
-    stream.add(linear(kernels::decode_attention(attention).flatten(1), layer.o, layer.o_bias));
-    const auto gate_up = linear(stream.norm(layer.post_norm), layer.gate_up, layer.gate_up_bias).chunk(2, 1);
-    stream.add(linear(swiglu(gate_up[0], gate_up[1]), layer.down, layer.down_bias));
+    stream.add(linear(kernels::decode_attention(attention).flatten(1), layer.o, layer.o_bias, packed.o));
+    const auto gate_up = linear(stream.norm(layer.post_norm), layer.gate_up, layer.gate_up_bias, packed.gate_up)
+                             .chunk(2, 1);
+    stream.add(linear(swiglu(gate_up[0], gate_up[1]), layer.down, layer.down_bias, packed.down));
   }
   cache.advance(slots);
   return stream.norm(impl_->weights.final_norm);

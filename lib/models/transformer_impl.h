@@ -4,7 +4,9 @@
 
 #include <filesystem>
 #include <functional>
+#include <memory>
 
+#include "lib/models/prepack.h"
 #include "lib/models/rope.h"
 #include "lib/models/weights.h"
 #include "plural/transformer.h"
@@ -16,7 +18,8 @@ struct TransformerPolicy::Impl {
   TransformerWeights weights;
   Rotary frequencies;
   at::ScalarType dtype = at::kFloat;
-  std::filesystem::path source_dir;  ///< tokenizer files are copied from here; empty: none
+  std::filesystem::path source_dir;                 ///< tokenizer files are copied from here; empty: none
+  std::weak_ptr<const PrepackedWeights> prepacked;  ///< while someone holds what prepack() gave them
 
   Impl(const TransformerConfig& config, at::Device device, at::ScalarType dtype);
 

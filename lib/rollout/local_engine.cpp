@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <memory>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -75,7 +76,8 @@ class Generation {
         rows_left_(prompts.size(), options.samples_per_prompt),
         prefix_of_prompt_(number_prompts(prompts)),
         cache_(policy.config(), std::min<int64_t>(options.max_rows, std::max<int64_t>(rows_.size(), 1)), capacity(),
-               policy.device(), policy.dtype()) {
+               policy.device(), policy.dtype()),
+        prepacked_(policy.prepack()) {
     if (!options.ignore_eos) {
       end_ids_.insert(options.stop_ids.begin(), options.stop_ids.end());
       end_ids_.insert(policy.config().eos_ids.begin(), policy.config().eos_ids.end());
@@ -271,6 +273,7 @@ class Generation {
   std::vector<int64_t> rows_left_;         // [P]: rows of the prompt that are not done
   std::vector<int64_t> prefix_of_prompt_;  // [P]: number of the prompt's prefix in the cache
   KvCache cache_;
+  std::shared_ptr<const void> prepacked_;           // held while rows are decoded
   std::unordered_map<int64_t, int64_t> waiting_;    // prefix -> rows not done
   std::unordered_map<int64_t, Tensor> last_state_;  // prefix -> [E], the prompt's last hidden state
   std::vector<int64_t> free_slots_;

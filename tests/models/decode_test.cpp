@@ -100,4 +100,33 @@ TEST_CASE("The cache refuses misuse", "[host]") {
   CHECK(!cache.has_prefix(5));
 }
 
+TEST_CASE("Prepacked weights decode the same numbers until they are let go") {
+  const at::NoGradGuard no_grad;
+  for (const char* fields : kConfigs) {
+    INFO(fields);
+    const auto policy = TransformerPolicy::init(parse_config(tiny_config(fields)), 3, test_device(), at::kBFloat16);
+    testing::scramble(*policy, 12);
+    const auto decode = [&] {
+      KvCache cache(policy->config(), 2, 4, test_device(), at::kBFloat16);
+      PackedBatch batch;
+      batch.ids = at::arange(5, 12, at::kLong);
+      batch.positions = at::arange(7, at::kLong);
+      batch.segments = {{0, 7, -1}};
+      policy->prefill(batch.to(test_device()), cache, 0);
+      for (const int64_t slot : {0, 1}) cache.assign(slot, 0);
+      return policy->logits(policy->decode(on_device({3, 9}), on_device({7, 7}), {0, 1}, cache));
+    };
+    const Tensor plain = decode();
+    auto held = policy->prepack();
+    CHECK(at::equal(decode(), plain));
+    // No caller may change weights meanwhile. Here it shows that the copies are what is read, as long as they are held;
+    // the last layer's output projection moves no keys and values, which come from the weights themselves.
+    for (auto& [name, parameter] : policy->named_parameters())
+      if (name == "model.layers.1.mlp.down_proj.weight") parameter.zero_();
+    CHECK(at::equal(decode(), plain) == (held != nullptr));
+    held.reset();
+    CHECK_FALSE(at::equal(decode(), plain));
+  }
+}
+
 }  // namespace plural
