@@ -116,6 +116,7 @@ class CharNgrams final : public Embedder {
     }
     std::ranges::sort(buckets);
     Bag bag;
+    bag.entries.reserve(buckets.size());
     double squares = 0;
     for (size_t first = 0, next = 0; first < buckets.size(); first = next) {
       while (next < buckets.size() && buckets[next] == buckets[first]) ++next;

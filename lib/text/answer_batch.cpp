@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <string>
 #include <unordered_map>
 
@@ -99,6 +100,22 @@ std::unordered_map<const Example*, GoldTable> read_gold(std::span<const Completi
     }
   });
   return tables;
+}
+
+/// Ids 0, 1, ... of the distinct names in the order in which they first occur; -1 for the empty one.
+std::vector<int64_t> number_names(std::span<const std::string> names) {
+  std::vector<size_t> order(names.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::sort(order.begin(), order.end(),
+            [&](size_t a, size_t b) { return names[a] != names[b] ? names[a] < names[b] : a < b; });
+  std::vector<size_t> first(names.size());  // place of the first equal name
+  for (size_t i = 0; i < order.size(); ++i)
+    first[order[i]] = i > 0 && names[order[i]] == names[order[i - 1]] ? first[order[i - 1]] : order[i];
+  std::vector<int64_t> ids(names.size(), -1);
+  int64_t count = 0;
+  for (size_t i = 0; i < names.size(); ++i)
+    if (!names[i].empty()) ids[i] = first[i] == i ? count++ : ids[first[i]];
+  return ids;
 }
 
 /// True where an earlier slot of the row has the same id: [B, K] from [B, K] int64. Negative ids count too.
@@ -231,6 +248,8 @@ AnswerBatch build_answer_batch(std::span<const CompletionView> completions, cons
   // All questions at once, and from this thread: a matcher may hand them to worker processes.
   std::vector<MatchQuestion> questions;  // in the order in which the slots are filled
   std::vector<size_t> first_question;    // [B]
+  questions.reserve(static_cast<size_t>(rows * slots));
+  first_question.reserve(static_cast<size_t>(rows));
   for (size_t b = 0; b < batch.sets.size(); ++b) {
     first_question.push_back(questions.size());
     for (const Answer& answer : batch.sets[b].answers)
@@ -264,7 +283,7 @@ AnswerBatch build_answer_batch(std::span<const CompletionView> completions, cons
       PLURAL_CHECK(tokenizer != nullptr, "token spans need a tokenizer");
       offsets = token_offsets(*tokenizer, view.ids);
     }
-    std::unordered_map<std::string, int64_t> keys;
+    std::vector<std::string> names(set.answers.size());
     for (size_t i = 0; i < set.answers.size(); ++i) {
       const Answer& answer = set.answers[i];
       const auto slot = static_cast<int64_t>(i);
@@ -272,9 +291,8 @@ AnswerBatch build_answer_batch(std::span<const CompletionView> completions, cons
       if (answer.answer_bytes.empty()) continue;
       present[b][slot] = true;
       match[b][slot] = own_gold.hit(verdicts.gold[question++]);
-      std::string name = matcher.key(answer);
-      if (name.empty() && match[b][slot] >= 0) name = answer.text;  // e.g. option A, which an outside matcher knows
-      if (!name.empty()) key[b][slot] = keys.emplace(name, static_cast<int64_t>(keys.size())).first->second;
+      names[i] = matcher.key(answer);
+      if (names[i].empty() && match[b][slot] >= 0) names[i] = answer.text;  // option A, which an outside matcher knows
       confidence_stated[b][slot] = !std::isnan(answer.confidence);
       confidence_ok[b][slot] = answer.confidence >= 0 && answer.confidence <= 1;
       confidence[b][slot] = probability(answer.confidence);
@@ -284,6 +302,8 @@ AnswerBatch build_answer_batch(std::span<const CompletionView> completions, cons
       answer_span[b][slot][0] = answer_tokens.begin, answer_span[b][slot][1] = answer_tokens.end;
       confidence_span[b][slot][0] = confidence_tokens.begin, confidence_span[b][slot][1] = confidence_tokens.end;
     }
+    const std::vector<int64_t> ids = number_names(names);
+    for (size_t i = 0; i < ids.size(); ++i) key[b][static_cast<int64_t>(i)] = ids[i];
     for (size_t i = 0; i < set.lone_confidences.size(); ++i)
       numbered_confidence[b][static_cast<int64_t>(set.answers.size() + i)] = clip(set.lone_confidences[i]);
   };

@@ -5,7 +5,9 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
+#include <memory_resource>
 #include <optional>
 #include <string_view>
 #include <vector>
@@ -59,6 +61,8 @@ class TagIndex {
  public:
   /// Blocks with numbers above `largest_wanted` are only counted in largest().
   TagIndex(std::string_view text, int64_t largest_wanted);
+  TagIndex(const TagIndex&) = delete;  // its tables lie within itself
+  TagIndex& operator=(const TagIndex&) = delete;
 
   /// Opening and closing think tags are balanced, in order, and none is empty.
   bool think_ok() const { return think_ok_; }
@@ -70,11 +74,16 @@ class TagIndex {
   int64_t largest(TagKind kind) const { return blocks_[static_cast<size_t>(kind)].largest; }
 
  private:
+  /// Bytes that the tables of most completions fit in.
+  static constexpr size_t kUsualMemory = 4096;
+
   /// The blocks of one kind.
   struct Blocks {
+    explicit Blocks(std::pmr::memory_resource* memory) : place(memory), found(memory) {}
+
     int64_t largest = 0;
-    std::vector<uint32_t> place;  ///< by number, 0 = plain: 1 + the place in `found`; 0 = does not occur
-    std::vector<Block> found;
+    std::pmr::vector<uint32_t> place;  ///< by number, 0 = plain: 1 + the place in `found`; 0 = does not occur
+    std::pmr::vector<Block> found;
 
     const Block* find(int64_t number) const;
     Block& get(int64_t number);
@@ -82,7 +91,9 @@ class TagIndex {
 
   bool think_ok_ = false;
   bool has_think_ = false;
-  std::array<Blocks, 4> blocks_;  // by TagKind; there are none for kThink
+  alignas(std::max_align_t) std::array<std::byte, kUsualMemory> usual_;
+  std::pmr::monotonic_buffer_resource memory_{usual_.data(), usual_.size()};  // asks the heap for more
+  std::array<Blocks, 4> blocks_{Blocks(&memory_), Blocks(&memory_), Blocks(&memory_), Blocks(&memory_)};  // by TagKind
 };
 
 }  // namespace plural

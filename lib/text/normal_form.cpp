@@ -79,24 +79,6 @@ std::u32string fold(std::string_view text, bool compose) {
   return folded;
 }
 
-/// fold() of ASCII text without its punctuation, a byte a character: nearly all text is ASCII.
-std::string fold_ascii(std::string_view text) {
-  static constexpr auto kFolded = [] {
-    std::array<char, 0x80> folded{};  // 0 = dropped; NUL itself is looked at below
-    for (char32_t c = 0; c < folded.size(); ++c)
-      if (!is_ascii_punctuation(c)) folded[c] = static_cast<char>(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
-    return folded;
-  }();
-  std::string folded(text.size(), '\0');
-  size_t size = 0;
-  for (const char c : text) {
-    folded[size] = kFolded[static_cast<unsigned char>(c)];
-    size += folded[size] != '\0' || c == '\0';
-  }
-  folded.resize(size);
-  return folded;
-}
-
 template <class Character>
 bool is_article(std::basic_string_view<Character> word) {
   constexpr Character a = 'a', n = 'n', t = 't', h = 'h', e = 'e';
@@ -104,21 +86,16 @@ bool is_article(std::basic_string_view<Character> word) {
          (word.size() == 3 && word[0] == t && word[1] == h && word[2] == e);
 }
 
-void append(std::string& out, char c) { out.push_back(c); }
-void append(std::string& out, char32_t c) { append_utf8(out, c >= 0xd800 && c <= 0xdfff ? char32_t{0xfffd} : c); }
-
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 /// The rest of the way: articles and spaces.
-template <class Character>
-std::string join_words(const std::basic_string<Character>& folded) {
-  const std::basic_string_view<Character> text = folded;
+std::string join_words(std::u32string_view text) {
   std::string result;
-  result.reserve(folded.size());
+  result.reserve(text.size());
   bool gap = false;  // a space or a dropped article came before
   for (size_t i = 0; i < text.size();) {
     size_t end = i;
-    while (end < text.size() && is_word_character(static_cast<char32_t>(text[end]))) ++end;
+    while (end < text.size() && is_word_character(text[end])) ++end;
     if (end > i && is_article(text.substr(i, end - i))) {
       gap = true;
       i = end;
@@ -132,8 +109,62 @@ std::string join_words(const std::basic_string<Character>& folded) {
     }
     if (gap && !result.empty()) result.push_back(' ');
     gap = false;
-    for (; i < end; ++i) append(result, text[i]);
+    for (; i < end; ++i) append_utf8(result, text[i] >= 0xd800 && text[i] <= 0xdfff ? char32_t{0xfffd} : text[i]);
   }
+  return result;
+}
+
+/// What the normal form does with an ASCII character.
+enum class AsciiClass : uint8_t { kDropped, kSpace, kWord, kOther };
+
+constexpr auto kAsciiClasses = [] {
+  std::array<AsciiClass, 0x80> classes{};
+  for (char32_t c = 0; c < classes.size(); ++c)
+    classes[c] = is_ascii_punctuation(c)                   ? AsciiClass::kDropped
+                 : is_ascii_space(static_cast<int32_t>(c)) ? AsciiClass::kSpace
+                 : is_ascii_word_character(c)              ? AsciiClass::kWord
+                                                           : AsciiClass::kOther;
+  return classes;
+}();
+
+/// The whole way for ASCII text, as nearly all of it is, in one pass: what is kept is never longer than what was read.
+std::string ascii_normal_form(std::string_view text) {
+  std::string result(text.size(), '\0');
+  size_t size = 0;
+  size_t word = 0, before_word = 0;  // where the last word begins, and the space before it
+  bool gap = false, in_word = false;
+  const auto begin = [&] {
+    before_word = size;
+    if (gap && size > 0) result[size++] = ' ';
+    gap = false;
+    word = size;
+  };
+  const auto end_word = [&] {
+    if (in_word && is_article(std::string_view(result).substr(word, size - word))) size = before_word, gap = true;
+    in_word = false;
+  };
+  for (const char c : text) {
+    switch (kAsciiClasses[static_cast<unsigned char>(c)]) {
+      case AsciiClass::kDropped:
+        break;
+      case AsciiClass::kWord:
+        if (!in_word) begin();
+        in_word = true;
+        result[size++] = c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
+        break;
+      case AsciiClass::kSpace:
+        end_word();
+        gap = true;
+        break;
+      case AsciiClass::kOther:
+        end_word();
+        begin();
+        result[size++] = c;
+        break;
+    }
+  }
+  end_word();
+  result.resize(size);
   return result;
 }
 
@@ -220,14 +251,14 @@ std::optional<double> parse_number(std::string_view text) {
 }
 
 std::string normal_form(std::string_view text) {
-  if (is_ascii(text)) return join_words(fold_ascii(text));
+  if (is_ascii(text)) return ascii_normal_form(text);
   std::u32string folded = fold(text, true);
   std::erase_if(folded, [](char32_t c) { return is_ascii_punctuation(c) || is_typographic_punctuation(c); });
   return join_words(folded);
 }
 
 std::string reference_normal_form(std::string_view text) {
-  if (is_ascii(text)) return join_words(fold_ascii(text));
+  if (is_ascii(text)) return ascii_normal_form(text);
   std::u32string folded = fold(text, false);
   std::erase_if(folded, is_ascii_punctuation);
   return join_words(folded);
