@@ -2,7 +2,7 @@
 """What `transformers` computes, for tests/models: random tiny models of every family and option.
 
 write OUT             writes OUT/<case>/ (a Hugging Face folder) with expected.safetensors
-smollm2 OUT MODEL_DIR  writes OUT/expected.safetensors for a 40-token text
+smollm2 OUT MODEL_DIR  writes OUT/float32.safetensors and float64.safetensors for a 40-token text
 check DIR             loads DIR with transformers and compares its logits with DIR/logits.safetensors
 """
 import json
@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.models.llama import modeling_llama
 
 SMALL = dict(vocab_size=67, hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4,
              num_key_value_heads=2, max_position_embeddings=256)
@@ -67,7 +68,7 @@ def old_style(folder: Path) -> None:
 def expected(model, ids, with_gradients: bool):
     """Logits of each sequence, and the gradient of the sum of log-probs of each sequence's tokens 1.. ."""
     model.zero_grad()
-    logits = model(input_ids=ids).logits.float()
+    logits = model(input_ids=ids).logits
     log_prob = logits.log_softmax(-1)[:, :-1].gather(2, ids[:, 1:, None])[..., 0]
     result = {"ids": ids, "logits": logits.detach(), "log_prob": log_prob.detach()}
     if with_gradients:
@@ -95,17 +96,29 @@ def write(out: Path) -> None:
         save_file(expected(model, torch.randint(0, 67, (3, 40)), True), folder / "expected.safetensors")
 
 
+def exact_norm(self, hidden):
+    """LlamaRMSNorm in the dtype of what it is given: theirs computes in float32 even where all else is float64."""
+    return self.weight * (hidden * (hidden.pow(2).mean(-1, keepdim=True) + self.variance_epsilon).rsqrt())
+
+
 def write_smollm2(out: Path, model_dir: str) -> None:
-    model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32).eval()
     text = ("The museum keeps three kinds of armour: mail, plate and lamellar. Visitors may touch only the copies, "
             "which were made by apprentices in the nineteenth century from drawings in the town archive.")
     ids = torch.tensor([Tokenizer.from_file(model_dir + "/tokenizer.json").encode(text).ids[:40]])
     assert ids.shape[1] > 30, ids.shape
-    result = expected(model, ids, True)
     keep = ("ids", "logits", "log_prob", "grad.model.embed_tokens.weight",
             "grad.model.layers.0.self_attn.q_proj.weight", "grad.model.layers.14.mlp.down_proj.weight",
             "grad.model.layers.29.input_layernorm.weight", "grad.model.norm.weight")
-    save_file({key: result[key] for key in keep}, out / "expected.safetensors")
+
+    def run(dtype, name):
+        model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=dtype).eval()
+        result = expected(model, ids, True)
+        assert result["logits"].dtype == dtype, result["logits"].dtype
+        save_file({key: result[key] for key in keep}, out / name)
+
+    run(torch.float32, "float32.safetensors")
+    modeling_llama.LlamaRMSNorm.forward = exact_norm
+    run(torch.float64, "float64.safetensors")
 
 
 def check(folder: Path) -> None:
