@@ -87,10 +87,12 @@ std::string text_table(const std::vector<EvalData>& evals) {
   return out;
 }
 
-/// "0.42 to 0.51", or "" without an interval.
+/// "0.42 to 0.51", or "" without an interval. Both share a percent sign: the table is wide.
 std::string interval_text(const EvalData& eval, const Column& column) {
   const auto [low, high] = eval.interval(column.key);
   if (!std::isfinite(low) || !std::isfinite(high)) return "";
+  if (column.kind == Column::kPercent)
+    return fmt::format("<small>{:.1f} to {}</small>", 100 * low, cell_text(column, high));
   return fmt::format("<small>{} to {}</small>", cell_text(column, low), cell_text(column, high));
 }
 

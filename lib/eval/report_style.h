@@ -35,8 +35,8 @@ figure>svg{display:block;width:100%;max-width:520px;height:auto}
 .whisker{fill:none;stroke-width:1.25;opacity:.65}
 .scroll{overflow-x:auto;margin:12px 0}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.9375rem}
-th,td{padding:7px 10px;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
-th{font-weight:600;color:var(--soft);font-size:.8125rem;vertical-align:bottom;white-space:normal;min-width:4.5em}
+th,td{padding:7px 8px;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
+th{font-weight:600;color:var(--soft);font-size:.8125rem;vertical-align:bottom;white-space:normal;min-width:4em}
 th:first-child,td:first-child{text-align:left;position:sticky;left:0;background:var(--paper);white-space:normal;min-width:9em}
 .best{font-weight:700}
 td small{display:block;font-weight:400;font-size:.75rem;color:var(--soft)}
