@@ -2,6 +2,7 @@
 // Continuous batching over one KV cache. A row is *waiting*, then *live* in a slot of the cache, then done; rows go
 // live in order, so the rows of a group are neighbours and share the reading of their prompt.
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
 #include <cmath>
