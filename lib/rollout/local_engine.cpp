@@ -196,6 +196,7 @@ class Generation {
   /// Draws and appends the next token of each row. logits: [rows, V].
   void draw(const std::vector<Live>& rows, const Tensor& logits) {
     std::vector<kernels::DrawPlace> places;
+    places.reserve(rows.size());
     for (const Live& live : rows) {
       places.push_back({key_.first_row + static_cast<uint64_t>(live.row), rows_[live.row].ids.size()});
     }
