@@ -212,7 +212,7 @@ AnswerBatch build_answer_batch(std::span<const CompletionView> completions, cons
   batch.paired = at::zeros({rows}, at::kBool);
   batch.k = at::zeros({rows}, at::kLong);
   batch.gold_count = at::zeros({rows}, at::kLong);
-  batch.gold_weight = at::zeros({rows, gold_slots}, at::kDouble);
+  batch.gold_weight = at::zeros({rows, gold_slots}, dtype);  // the largest of all: no copy in another dtype
   batch.answer_span = at::zeros({rows, slots, 2}, at::kLong);
   batch.confidence_span = at::zeros({rows, slots, 2}, at::kLong);
   batch.length = at::zeros({rows}, at::kLong);
@@ -234,7 +234,6 @@ AnswerBatch build_answer_batch(std::span<const CompletionView> completions, cons
   auto paired = batch.paired.accessor<bool, 1>();
   auto k = batch.k.accessor<int64_t, 1>();
   auto gold_count = batch.gold_count.accessor<int64_t, 1>();
-  auto gold_weight = batch.gold_weight.accessor<double, 2>();
   auto answer_span = batch.answer_span.accessor<int64_t, 3>();
   auto confidence_span = batch.confidence_span.accessor<int64_t, 3>();
   auto length = batch.length.accessor<int64_t, 1>();
@@ -275,7 +274,12 @@ AnswerBatch build_answer_batch(std::span<const CompletionView> completions, cons
     k[b] = format.single() ? 1 : view.k;
     gold_count[b] = own_gold.count;
     length[b] = static_cast<int64_t>(view.ids.size());
-    for (size_t y = 0; y < own_gold.weight.size(); ++y) gold_weight[b][static_cast<int64_t>(y)] = own_gold.weight[y];
+    if (dtype == at::kDouble)
+      std::copy(own_gold.weight.begin(), own_gold.weight.end(), batch.gold_weight.data_ptr<double>() + b * gold_slots);
+    else
+      std::transform(own_gold.weight.begin(), own_gold.weight.end(),
+                     batch.gold_weight.data_ptr<float>() + b * gold_slots,
+                     [](double weight) { return static_cast<float>(weight); });
 
     size_t question = first_question[static_cast<size_t>(b)];
     std::vector<int64_t> offsets;
@@ -315,7 +319,6 @@ AnswerBatch build_answer_batch(std::span<const CompletionView> completions, cons
   batch.confidence = batch.confidence.to(dtype);
   batch.numbered_confidence = batch.numbered_confidence.to(dtype);
   batch.overall_confidence = batch.overall_confidence.to(dtype);
-  batch.gold_weight = batch.gold_weight.to(dtype);
   batch.blocks_ok = batch.blocks_ok.to(dtype);
   return device.is_cpu() ? batch : batch.to(device);
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <ATen/Parallel.h>
 
+#include <memory>
+#include <string_view>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -42,11 +44,11 @@ class KeyMatcher final : public Matcher {
   }
 
   PreparedMatch prepare(const Example& example) const override {
-    GoldKeys gold = read_gold(example);
-    std::vector<int64_t> owners = owners_of(example, gold);
-    return {[this, owner_of_key = std::move(gold.owner_of_key)](const Answer& candidate) {
-              return word_sets_ ? look_up(owner_of_key, word_set_key(candidate.text))
-                                : look_up(owner_of_key, candidate.normal);
+    auto gold = std::make_shared<const GoldKeys>(read_gold(example));
+    std::vector<int64_t> owners = owners_of(example, *gold);
+    return {[this, gold](const Answer& candidate) {
+              return word_sets_ ? look_up(gold->owner_of_key, word_set_key(candidate.text))
+                                : look_up(gold->owner_of_key, candidate.normal);
             },
             std::move(owners)};
   }
@@ -60,14 +62,21 @@ class KeyMatcher final : public Matcher {
   }
 
  private:
-  using KeyTable = std::unordered_map<std::string, int64_t>;
+  using KeyTable = std::unordered_map<std::string_view, int64_t>;
   struct GoldKeys {
+    GoldKeys() = default;
+    GoldKeys(GoldKeys&&) = default;  // no copies: the table looks at the keys
+
     std::vector<std::string> keys;  ///< of each gold answer and its aliases, in order
     KeyTable owner_of_key;          ///< the first gold answer with a key
   };
 
   GoldKeys read_gold(const Example& example) const {
     GoldKeys gold;
+    size_t spellings = example.gold.size();
+    for (const GoldAnswer& answer : example.gold) spellings += answer.aliases.size();
+    gold.keys.reserve(spellings);  // they stay where they are
+    gold.owner_of_key.reserve(spellings);
     const auto key_of = [this](const std::string& text) { return word_sets_ ? word_set_key(text) : normal_form(text); };
     for (size_t i = 0; i < example.gold.size(); ++i) {
       gold.keys.push_back(key_of(example.gold[i].answer));
@@ -93,7 +102,7 @@ class KeyMatcher final : public Matcher {
     return owners;
   }
 
-  static int64_t look_up(const KeyTable& owner_of_key, const std::string& key) {
+  static int64_t look_up(const KeyTable& owner_of_key, std::string_view key) {
     const auto found = owner_of_key.find(key);
     return found == owner_of_key.end() ? int64_t{-1} : found->second;
   }
@@ -131,6 +140,10 @@ MatchVerdicts Matcher::match_all(std::span<const MatchQuestion> questions, const
   });
   for (size_t i = 0; i < examples.size(); ++i)
     if (!prepared[i].owners.empty()) verdicts.owners.emplace(examples[i], std::move(prepared[i].owners));
+  // Taking the tables of large gold sets apart costs about as much as looking the answers up.
+  at::parallel_for(0, static_cast<int64_t>(examples.size()), kExamplesAtATime, [&](int64_t begin, int64_t end) {
+    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) prepared[i].match = nullptr;
+  });
   return verdicts;
 }
 
