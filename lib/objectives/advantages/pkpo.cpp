@@ -63,7 +63,7 @@ class Pkpo final : public AdvantageEstimator {
       return join_groups(groups, groups.centred / static_cast<double>(std::max<int64_t>(1, n - 1)));
     const Tensor advantage = in_sorted_order(groups.reward, [&](const Tensor& g, const Tensor&) {
       if (options_.baseline == "loo_1") return subset_gain(g, k);
-      const Tensor credit = subset_max(g, k);
+      Tensor credit = subset_max(g, k);
       if (options_.baseline == "none") return credit;
       return credit - mean_max_without(g, k) * (static_cast<double>(k) / static_cast<double>(n));
     });
