@@ -144,7 +144,7 @@ TEST_CASE("losses and gradients are TRL's own") {
   // Made by tests/parity/trl_parity.py with the versions that the file names.
   std::ifstream file(std::string(std::getenv("PLURAL_SOURCE_DIR")) + "/tests/golden/trl_losses.json");
   const auto golden = nlohmann::json::parse(file);
-  REQUIRE(golden["cases"].size() == 26);
+  REQUIRE(golden["cases"].size() == 37);
   for (const auto& c : golden["cases"]) {
     const std::string type = c["loss_type"];
     nlohmann::json shown = c;
@@ -176,16 +176,19 @@ TEST_CASE("losses and gradients are TRL's own") {
     input.entropy = entropy;
     if (objective->needs().token_mask) {
       // TRL takes masked tokens out of the sum and leaves them in the normaliser, except for the entropy bonus.
-      const Tensor kept = objective
-                              ->token_mask({log_prob.detach(), input.old_log_prob, input.sampler_log_prob,
-                                            entropy.detach(), input.advantage, input.row, 4})
-                              .nonzero()
-                              .squeeze(1);
+      const Tensor mask = objective->token_mask({log_prob.detach(), input.old_log_prob, input.sampler_log_prob,
+                                                 entropy.detach(), input.advantage, input.row, 4});
+      const Tensor kept = mask.nonzero().squeeze(1);
       CHECK(kept.size(0) < log_prob.size(0));
-      for (Tensor ObjectiveInput::*field : {&ObjectiveInput::log_prob, &ObjectiveInput::old_log_prob,
-                                            &ObjectiveInput::ref_log_prob, &ObjectiveInput::sampler_log_prob,
-                                            &ObjectiveInput::entropy, &ObjectiveInput::advantage, &ObjectiveInput::row})
-        input.*field = (input.*field).index_select(0, kept);
+      if (options.ratio == "token") {
+        for (Tensor ObjectiveInput::*field :
+             {&ObjectiveInput::log_prob, &ObjectiveInput::old_log_prob, &ObjectiveInput::ref_log_prob,
+              &ObjectiveInput::sampler_log_prob, &ObjectiveInput::entropy, &ObjectiveInput::advantage,
+              &ObjectiveInput::row})
+          input.*field = (input.*field).index_select(0, kept);
+      } else {
+        input.counted = mask;  // the ratio of a sequence is over all its tokens
+      }
       if (options.entropy_weight > 0) input.counts.tokens = static_cast<double>(kept.size(0));
     }
     const LossTerms terms = objective->loss(input);

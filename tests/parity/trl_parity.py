@@ -91,5 +91,12 @@ cases += [case(beta=0.1), case(beta=0.1, bias_correction=True), case(loss_type="
 cases += [case(off_policy=0.02), case(top_entropy=0.4), case(top_entropy=0.4, loss_type="grpo", entropy_coef=0.02),
           case(entropy_coef=0.05), case(loss_type="dr_grpo", entropy_coef=0.05)]
 cases += [case(importance=m) for m in ("token_truncate", "token_mask", "sequence_truncate", "sequence_mask")]
+# Pieces put together: what one of them does to the shape or the count shows in the other.
+gspo = dict(level="sequence", low=3e-4, high=4e-4)
+cases += [case(**gspo, top_entropy=0.4), case(**gspo), case(**gspo, loss_type="bnpo", beta=0.1),
+          case(**gspo, loss_type="dr_grpo", entropy_coef=0.05), case(**gspo, loss_type="grpo", delta=1.5),
+          case(**gspo, importance="sequence_truncate"), case(loss_type="luspo", level="sequence", beta=0.05),
+          case(loss_type="cispo", high=5.0, importance="token_truncate"), case(loss_type="cispo", high=5.0, top_entropy=0.4),
+          case(loss_type="vespo", beta=0.1), case(loss_type="sapo", top_entropy=0.4)]
 print(json.dumps(dict(made_by="tests/parity/trl_parity.py", trl=trl.__version__, torch=torch.__version__, cases=cases),
                  indent=None))
