@@ -45,7 +45,9 @@ cp tools/gpu_bundle/{tiny_model.json,rl.yaml,sft.yaml} "$bundle/data/"
 cp "$model"/{config.json,tokenizer.json,tokenizer_config.json} "$bundle/data/"
 head -40 "$home/data/wordnet/train.jsonl" > "$bundle/data/train.jsonl"
 python3 benchmarks/score_data.py "$home/data/wordnet/train.jsonl" "$bundle/data/score_rows.jsonl"
-[ -f benchmarks/prompts.jsonl ] && cp benchmarks/prompts.jsonl "$bundle/data/"
+cp benchmarks/prompts.jsonl "$bundle/data/"
+mkdir "$bundle/peers"
+cp benchmarks/peers/{transformers_generate,trl_grpo}.py "$bundle/peers/"
 python3 - "$bundle/about.json" <<'PY'
 import json, re, subprocess, sys
 version = re.search(r'PLURAL_VERSION "(.*)"', open("include/plural/version.h").read())[1]

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Run plural's CUDA tests, a short training run and the benchmarks on this machine, and write one JSON.
 
-Needs nothing but a Python whose `torch` is the 2.11 wheel for CUDA 13.0, of which only LibTorch is used. Without a GPU
-everything is reported as skipped. Exit code: 0 = all passed or skipped, 1 = something failed.
+Needs nothing but a Python whose `torch` is the 2.11 wheel for CUDA 13.0, of which only LibTorch is used. Where that Python has
+transformers or TRL, these do the same work for comparison. Without a GPU everything is reported as skipped. Exit code: 0 = all passed or skipped, 1 = something failed.
 
 usage: gpu-check [--out gpu-check.json] [--quick]
 """
@@ -169,10 +169,15 @@ def run_training(work, environment):
     return outcomes
 
 
+def bench_sizes(quick):
+    """Samples of each prompt, new tokens, repetitions."""
+    return (8, 16, 1) if quick else (64, 128, 4)
+
+
 def bench_arguments(model, dtype, quick):
     """Program -> its arguments (benchmarks/*_bench.cpp)."""
     prompts = DATA / "prompts.jsonl"
-    samples, tokens, repeats = (8, 16, 1) if quick else (64, 128, 4)
+    samples, tokens, repeats = bench_sizes(quick)
     return {
         "model_bench": [model, dtype, "cuda", repeats],
         "generate_bench": [model, prompts, dtype, "cuda", samples, tokens, repeats],
@@ -194,6 +199,43 @@ def json_lines(text):
     return objects
 
 
+def run_benchmark(kind, name, command, environment):
+    outcome = run(command, environment, BENCH_LIMIT_S)
+    if outcome["result"] == "passed":
+        outcome["numbers"] = json_lines(outcome["output"])
+        if not outcome["numbers"]:
+            outcome["result"] = "failed"
+    return report(kind, name, outcome)
+
+
+def run_peers(model, dtype, quick):
+    """The same work in Python (benchmarks/peers), where this Python has the package."""
+    samples, tokens, _ = bench_sizes(quick)
+    outcomes = []
+    for package, script in (("transformers", "transformers_generate.py"), ("trl", "trl_grpo.py")):
+        if importlib.util.find_spec(package) is None or not (HERE / "peers" / script).is_file():
+            continue
+        command = [sys.executable, HERE / "peers" / script, "--model", model, "--prompts", DATA / "prompts.jsonl",
+                   "--samples", samples, "--new-tokens", tokens, "--dtype", dtype, "--device", "cuda"]
+        outcomes.append(run_benchmark("peer", f"{script} {dtype}", command, os.environ))
+    return outcomes
+
+
+def ratios(outcomes):
+    """How many times faster than the peers in this run: {what: times}."""
+    numbers = [number for outcome in outcomes for number in outcome.get("numbers", []) if "name" in number]
+    result = {}
+    for work, peer, key in (("generate", "transformers", "tokens_per_s"), ("grpo_step", "trl", "median_s")):
+        for dtype in ("bfloat16", "float32"):
+            ours, theirs = (
+                next((n[key] for n in numbers if n["name"].startswith(f"{work}/{who}") and n["name"].endswith(dtype)), None)
+                for who in ("plural", peer)
+            )
+            if ours and theirs:
+                result[f"{work}/{dtype} over {peer}"] = ours / theirs if key == "tokens_per_s" else theirs / ours
+    return result
+
+
 def run_benchmarks(work, environment, quick):
     """Each prints JSON objects. The model has the size of SmolLM2-135M, with random weights."""
     model = work / "bench_model"
@@ -203,14 +245,9 @@ def run_benchmarks(work, environment, quick):
     outcomes = []
     for dtype in ("bfloat16", "float32"):
         for name, arguments in bench_arguments(model, dtype, quick).items():
-            if not (BIN / name).is_file():
-                continue
-            outcome = run([BIN / name, *arguments], environment, BENCH_LIMIT_S)
-            if outcome["result"] == "passed":
-                outcome["numbers"] = json_lines(outcome["output"])
-                if not outcome["numbers"]:
-                    outcome["result"] = "failed"
-            outcomes.append(report("benchmark", f"{name} {dtype}", outcome))
+            if (BIN / name).is_file():
+                outcomes.append(run_benchmark("benchmark", f"{name} {dtype}", [BIN / name, *arguments], environment))
+        outcomes += run_peers(model, dtype, quick)
     return outcomes
 
 
@@ -259,6 +296,7 @@ def main():
         "tests_left_out": left_out,  # they need transformers and a real model
         "training": training,
         "benchmarks": benchmarks,
+        "ratios": ratios(benchmarks),
     }
     args.out.write_text(json.dumps(result, indent=1) + "\n")
     summary = f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Linear algebra of many small sets: the Gram matrix of each set's vectors, and what measures of diversity ask of it.
-// On the CPU row by row (Eigen), so that a row's value does not depend on its neighbours; on CUDA in one batch (ATen).
+// On the CPU row by row (Eigen), so that a row's value does not depend on its neighbours; on CUDA in one batch (ATen),
+// but for the eigenvalues.
 #pragma once
 
 #include "plural/tensor.h"
@@ -16,7 +17,7 @@ Tensor set_gram(const Tensor& vectors, const Tensor& index);
 /// not positive definite throws CheckError on the CPU and has NaN steps on CUDA, where looking would mean waiting.
 Tensor log_det_steps(const Tensor& matrices);
 
-/// Eigenvalues in rising order, [B, K], of symmetric matrices [B, K, K] float64.
+/// Eigenvalues in rising order, [B, K], of symmetric matrices [B, K, K] float64. On the CPU, wherever the matrices are.
 Tensor symmetric_eigenvalues(const Tensor& matrices);
 
 /// Vendi scores (Friedman and Dieng 2023, arXiv 2210.02410, equation 2), [B] float64: exp of the entropy of the
