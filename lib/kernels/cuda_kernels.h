@@ -5,12 +5,28 @@
 
 namespace plural::kernels {
 
+struct CacheAppendRaw;
 struct DecodeAttentionParams;
+struct LogitsRaw;
+struct RmsNormBackwardRaw;
+struct RmsNormRaw;
+struct RotaryRaw;
 struct SampleParams;
+struct SumCopiesRaw;
+struct SwigluRaw;
 
 struct CudaKernels {
+  void (*cache_append)(const CacheAppendRaw&) = nullptr;
   void (*decode_attention)(const DecodeAttentionParams&) = nullptr;
+  void (*logit_gradient)(const LogitsRaw&) = nullptr;
+  void (*logit_statistics)(const LogitsRaw&) = nullptr;
+  void (*rms_norm)(const RmsNormRaw&) = nullptr;
+  void (*rms_norm_backward)(const RmsNormBackwardRaw&) = nullptr;
+  void (*rotary)(const RotaryRaw&) = nullptr;
   void (*sample)(const SampleParams&) = nullptr;
+  void (*sum_copies)(const SumCopiesRaw&) = nullptr;
+  void (*swiglu)(const SwigluRaw&) = nullptr;
+  void (*swiglu_backward)(const SwigluRaw&) = nullptr;
   /// The current stream of GPU `index` (cudaStream_t); also makes that GPU current for the caller's thread.
   void* (*use_device)(int index) = nullptr;
 };

@@ -116,6 +116,7 @@ AttentionPlanPtr plan_attention(const std::vector<Segment>& segments, int64_t to
       plan.groups.push_back(std::move(group));
     }
   }
+  if (device.is_cuda()) plan.flash = detail::plan_flash(plan.layout, tokens, device);
   plan.gather = index_tensor(gather, device);
   plan.padding = index_tensor(padding, device);
   plan.place = index_tensor(place, device);
@@ -124,8 +125,9 @@ AttentionPlanPtr plan_attention(const std::vector<Segment>& segments, int64_t to
 
 Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionPlanPtr& plan,
                         int64_t window) {
-  return q.is_cpu() ? detail::packed_attention_cpu(q, k, v, plan, window)
-                    : detail::packed_attention_composed(q, k, v, plan, window);
+  if (q.is_cpu()) return detail::packed_attention_cpu(q, k, v, plan, window);
+  if (detail::flash_can(q)) return detail::packed_attention_flash(q, k, v, plan->flash, window);
+  return detail::packed_attention_composed(q, k, v, plan, window);
 }
 
 Tensor detail::packed_attention_composed(const Tensor& q, const Tensor& k, const Tensor& v,

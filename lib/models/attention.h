@@ -22,11 +22,21 @@ struct AttentionGroup {
   int64_t first_place = 0;     ///< its first padded place
 };
 
-/// How a batch's segments hang together, made once and used by every layer. The CPU's kernel reads the layout, the
-/// composed attention (CUDA) the groups. The *padded places* are the groups' [G, T] places, one group after another: P
-/// in all.
+/// What flash attention on a GPU reads: where each segment's queries and keys lie, segment after segment.
+struct FlashPlan {
+  Tensor query_begin, key_begin;  ///< [segments + 1] int32
+  int64_t longest_query = 0, longest_key = 0;
+  Tensor keys;  ///< [P] int64: packed token of each key; undefined where no segment has a parent: they are
+                ///< the packed tokens themselves
+  Tensor copy_begin, copies;  ///< [N + 1] and [P] int64: the places of each token among the keys (kernels::sum_copies)
+};
+
+/// How a batch's segments hang together, made once and used by every layer. The CPU's kernel reads the layout, flash
+/// attention (CUDA, bfloat16) the flash plan, the composed attention (CUDA, other dtypes) the groups. The *padded
+/// places* are the groups' [G, T] places, one group after another: P in all.
 struct AttentionPlan {
   kernels::AttentionLayout layout;
+  FlashPlan flash;  ///< on a GPU only
   std::vector<AttentionGroup> groups;
   std::vector<int64_t> segment_begins, segment_lengths;
   bool has_prefixes = false;  ///< some segment has a parent
@@ -52,6 +62,11 @@ namespace detail {
 /// packed_attention by the CPU's kernel.
 Tensor packed_attention_cpu(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionPlanPtr& plan,
                             int64_t window);
+
+/// packed_attention by ATen's flash attention: what flash_can says yes to.
+Tensor packed_attention_flash(const Tensor& q, const Tensor& k, const Tensor& v, const FlashPlan& plan, int64_t window);
+bool flash_can(const Tensor& q);
+FlashPlan plan_flash(const kernels::AttentionLayout& layout, int64_t tokens, at::Device device);
 
 /// packed_attention by scaled_dot_product_attention of padded groups, on any device.
 Tensor packed_attention_composed(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionPlanPtr& plan,

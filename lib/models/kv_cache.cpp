@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 
 #include "lib/core/format.h"
+#include "lib/kernels/cache_append/cache_append.h"
 #include "plural/error.h"
 
 namespace plural {
@@ -81,9 +82,7 @@ int64_t KvCache::total_length(int64_t slot) const {
 
 void KvCache::write(int64_t layer, const Tensor& slots, const Tensor& places, const Tensor& keys,
                     const Tensor& values) {
-  // Indices on dimensions 0 and 2 put the row dimension first: [R, Hkv, D].
-  row_keys_.at(layer).index_put_({slots, at::indexing::Slice(), places}, keys);
-  row_values_.at(layer).index_put_({slots, at::indexing::Slice(), places}, values);
+  kernels::cache_append_(row_keys_.at(layer), row_values_.at(layer), slots, places, keys, values);
 }
 
 void KvCache::advance(const std::vector<int64_t>& slots) {

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // CUDA twin of decode_attention: one block per (row, key head); its query heads share each key and value read.
 // Online softmax over tiles of keys, so shared memory does not grow with the length.
-#include <cuda_bf16.h>
-#include <cuda_runtime.h>
-
 #include <algorithm>
 
 #include "lib/kernels/cuda_check.cuh"
+#include "lib/kernels/cuda_math.cuh"
 #include "lib/kernels/decode_attention/decode_attention_raw.h"
 
 namespace plural::kernels {
@@ -24,32 +22,6 @@ struct Rows {
 struct Shape {
   int heads, kv_heads, size, capacity, window;
 };
-
-template <class T>
-struct Accumulate {
-  using type = float;
-};
-template <>
-struct Accumulate<double> {
-  using type = double;
-};
-
-__device__ inline float widen(float x) { return x; }
-__device__ inline double widen(double x) { return x; }
-__device__ inline float widen(__nv_bfloat16 x) { return __bfloat162float(x); }
-__device__ inline void narrow(float x, float* to) { *to = x; }
-__device__ inline void narrow(double x, double* to) { *to = x; }
-__device__ inline void narrow(float x, __nv_bfloat16* to) { *to = __float2bfloat16_rn(x); }
-
-__device__ inline float exponential(float x) { return expf(x); }
-__device__ inline double exponential(double x) { return exp(x); }
-
-/// Sum over the lanes of a warp; every lane gets it.
-template <class A>
-__device__ A warp_sum(A x) {
-  for (int offset = 16; offset > 0; offset /= 2) x += __shfl_xor_sync(0xFFFFFFFFu, x, offset);
-  return x;
-}
 
 // Shared memory: q [heads, D], mixed [heads, D], score [heads, kTile], top [heads], sum [heads], of type A.
 template <class T, class A>
@@ -136,7 +108,7 @@ __global__ void __launch_bounds__(kThreads)
 
 template <class T>
 void launch(const DecodeAttentionParams& p) {
-  using A = typename Accumulate<T>::type;
+  using A = Compute<T>;
   const int64_t heads = p.heads / p.kv_heads;
   const size_t shared = sizeof(A) * heads * (2 * p.head_size + kTile + 2);
   if (shared > 48 * 1024) {
@@ -164,14 +136,7 @@ void launch(const DecodeAttentionParams& p) {
 }  // namespace
 
 void decode_attention_cuda(const DecodeAttentionParams& params) {
-  switch (params.type) {
-    case ElementType::kFloat32:
-      return launch<float>(params);
-    case ElementType::kBFloat16:
-      return launch<__nv_bfloat16>(params);
-    case ElementType::kFloat64:
-      return launch<double>(params);
-  }
+  dispatch(params.type, [&]<class T>(T*) { launch<T>(params); });
 }
 
 }  // namespace plural::kernels

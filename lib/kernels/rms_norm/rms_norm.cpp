@@ -5,12 +5,20 @@
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
+
+#include "lib/kernels/cuda_kernels.h"
+#include "lib/kernels/element_type.h"
+#include "lib/kernels/rms_norm/rms_norm_raw.h"
 #include "plural/error.h"
 
 namespace plural::kernels {
 namespace {
 
 namespace autograd = torch::autograd;
+
+/// Blocks that sum up the weight's gradient on a GPU: some for each of its processors.
+constexpr int64_t kWeightParts = 512;
 
 struct Normalised {
   Tensor sum, out, scale;  // [rows, E], [rows, E], [rows]; sum is x where nothing is added
@@ -26,10 +34,25 @@ Normalised normalise(const Tensor& x, const Tensor& update, const Tensor& weight
     detail::rms_norm_cpu(params);
     return {params.sum, params.out, params.scale};
   }
-  const Tensor sum = update.defined() ? x + update : x;
-  const Tensor values = sum.to(wide);
-  const Tensor scale = at::rsqrt(values.square().mean(-1) + eps);
-  return {sum, weight * (values * scale.unsqueeze(1)).to(weight.scalar_type()), scale};
+  Normalised result{update.defined() ? at::empty_like(x) : x, at::empty(x.sizes(), weight.options()),
+                    at::empty({x.size(0)}, x.options().dtype(wide))};
+  if (x.numel() == 0) return result;
+  RmsNormRaw params;
+  params.x = x.const_data_ptr();
+  params.update = update.defined() ? update.const_data_ptr() : nullptr;
+  params.weight = weight.const_data_ptr();
+  params.sum = update.defined() ? result.sum.mutable_data_ptr() : nullptr;
+  params.out = result.out.mutable_data_ptr();
+  params.scale = result.scale.mutable_data_ptr();
+  params.rows = x.size(0);
+  params.size = x.size(1);
+  params.eps = eps;
+  params.x_type = element_type(x);
+  params.weight_type = element_type(weight);
+  const CudaKernels& kernels = cuda_kernels();
+  params.stream = kernels.use_device(x.device().index());
+  kernels.rms_norm(params);
+  return result;
 }
 
 struct NormGradient {
@@ -47,12 +70,30 @@ NormGradient differentiate(const Tensor& grad, const Tensor& grad_sum, const Ten
     detail::rms_norm_backward_cpu(params);
     result = {params.grad_x, params.grad_update, params.grad_weight};
   } else {
-    const Tensor normal = x.to(scale.scalar_type()) * scale.unsqueeze(1);
-    const Tensor slope = grad.to(scale.scalar_type()) * weight;
-    result.x = (scale.unsqueeze(1) * (slope - normal * (slope * normal).mean(-1, true))).to(x.scalar_type());
-    if (grad_sum.defined()) result.x = result.x + grad_sum;
-    if (has_update) result.update = result.x.to(weight.scalar_type());
-    result.weight = (grad * normal).sum(0);
+    const int64_t parts = std::min(x.size(0), kWeightParts);
+    result.x = at::empty_like(x);
+    if (has_update) result.update = at::empty(x.sizes(), weight.options());
+    const Tensor weight_parts = at::empty({parts, x.size(1)}, scale.options());
+    if (parts > 0) {
+      RmsNormBackwardRaw params;
+      params.grad = grad.const_data_ptr();
+      params.grad_sum = grad_sum.defined() ? grad_sum.const_data_ptr() : nullptr;
+      params.x = x.const_data_ptr();
+      params.weight = weight.const_data_ptr();
+      params.scale = scale.const_data_ptr();
+      params.grad_x = result.x.mutable_data_ptr();
+      params.grad_update = has_update ? result.update.mutable_data_ptr() : nullptr;
+      params.weight_parts = weight_parts.mutable_data_ptr();
+      params.rows = x.size(0);
+      params.size = x.size(1);
+      params.parts = parts;
+      params.x_type = element_type(x);
+      params.weight_type = element_type(weight);
+      const CudaKernels& kernels = cuda_kernels();
+      params.stream = kernels.use_device(x.device().index());
+      kernels.rms_norm_backward(params);
+    }
+    result.weight = weight_parts.sum(0);
   }
   result.weight = result.weight.to(weight.scalar_type());
   return result;

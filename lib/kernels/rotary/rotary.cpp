@@ -5,6 +5,9 @@
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "lib/kernels/cuda_kernels.h"
+#include "lib/kernels/element_type.h"
+#include "lib/kernels/rotary/rotary_raw.h"
 #include "plural/error.h"
 
 namespace plural::kernels {
@@ -14,9 +17,25 @@ namespace autograd = torch::autograd;
 
 Tensor rotate(const Tensor& x, const Tensor& cos, const Tensor& sin, bool inverse) {
   if (x.is_cpu()) return detail::rotary_cpu(x, cos, sin, inverse);
-  const Tensor c = cos.unsqueeze(1), s = inverse ? -sin.unsqueeze(1) : sin.unsqueeze(1);
-  const auto halves = x.chunk(2, -1);
-  return at::cat({halves[0] * c - halves[1] * s, halves[1] * c + halves[0] * s}, -1);
+  const Tensor source = x.stride(2) == 1 ? x : x.contiguous();
+  Tensor out = at::empty(x.sizes(), x.options());
+  if (out.numel() == 0) return out;
+  RotaryRaw params;
+  params.x = source.const_data_ptr();
+  params.cos = cos.const_data_ptr();
+  params.sin = sin.const_data_ptr();
+  params.out = out.mutable_data_ptr();
+  params.tokens = x.size(0);
+  params.heads = x.size(1);
+  params.half = x.size(2) / 2;
+  params.token_stride = source.stride(0);
+  params.head_stride = source.stride(1);
+  params.inverse = inverse;
+  params.type = element_type(x);
+  const CudaKernels& kernels = cuda_kernels();
+  params.stream = kernels.use_device(x.device().index());
+  kernels.rotary(params);
+  return out;
 }
 
 // A rotation's gradient is the rotation back; nothing of x need be kept.
@@ -37,8 +56,9 @@ class RotaryFunction : public autograd::Function<RotaryFunction> {
 
 Tensor rotary(const Tensor& x, const Tensor& cos, const Tensor& sin) {
   PLURAL_CHECK(x.dim() == 3 && cos.dim() == 2 && cos.size(0) == x.size(0) && 2 * cos.size(1) == x.size(2) &&
-                   cos.sizes() == sin.sizes(),
-               "rotary takes x [N, H, D] and angles [N, D / 2]");
+                   cos.sizes() == sin.sizes() && cos.scalar_type() == x.scalar_type() && cos.is_contiguous() &&
+                   sin.scalar_type() == x.scalar_type() && sin.is_contiguous(),
+               "rotary takes x [N, H, D] and contiguous angles [N, D / 2] of one dtype");
   return at::GradMode::is_enabled() && x.requires_grad() ? RotaryFunction::apply(x, cos, sin)
                                                          : rotate(x, cos, sin, false);
 }

@@ -5,6 +5,9 @@
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "lib/kernels/cuda_kernels.h"
+#include "lib/kernels/element_type.h"
+#include "lib/kernels/swiglu/swiglu_raw.h"
 #include "plural/error.h"
 
 namespace plural::kernels {
@@ -12,8 +15,31 @@ namespace {
 
 namespace autograd = torch::autograd;
 
+Tensor dense_rows(const Tensor& x) { return x.stride(1) == 1 ? x : x.contiguous(); }
+
+/// What the two CUDA kernels read.
+SwigluRaw raw_of(const Tensor& gate, const Tensor& up) {
+  SwigluRaw params;
+  params.gate = gate.const_data_ptr();
+  params.up = up.const_data_ptr();
+  params.rows = gate.size(0);
+  params.size = gate.size(1);
+  params.gate_stride = gate.stride(0);
+  params.up_stride = up.stride(0);
+  params.type = element_type(gate);
+  params.stream = cuda_kernels().use_device(gate.device().index());
+  return params;
+}
+
 Tensor activate(const Tensor& gate, const Tensor& up) {
-  return gate.is_cpu() ? detail::swiglu_cpu(gate, up) : at::silu(gate) * up;
+  if (gate.is_cpu()) return detail::swiglu_cpu(gate, up);
+  Tensor out = at::empty(gate.sizes(), gate.options());
+  if (out.numel() == 0) return out;
+  const Tensor g = dense_rows(gate), u = dense_rows(up);
+  SwigluRaw params = raw_of(g, u);
+  params.out = out.mutable_data_ptr();
+  cuda_kernels().swiglu(params);
+  return out;
 }
 
 // Keeps gate and up only: silu(gate) is cheaper to compute again than to store.
@@ -27,12 +53,19 @@ class SwigluFunction : public autograd::Function<SwigluFunction> {
   static autograd::variable_list backward(autograd::AutogradContext* context, autograd::variable_list grads) {
     const auto saved = context->get_saved_variables();
     const Tensor &gate = saved[0], &up = saved[1];
+    const Tensor grad = grads[0].contiguous();
+    Tensor grad_gate = at::empty(gate.sizes(), gate.options()), grad_up = at::empty(up.sizes(), up.options());
     if (gate.is_cpu()) {
-      Tensor grad_gate = at::empty(gate.sizes(), gate.options()), grad_up = at::empty(up.sizes(), up.options());
-      detail::swiglu_backward_cpu(grads[0].contiguous(), gate, up, grad_gate, grad_up);
-      return {grad_gate, grad_up};
+      detail::swiglu_backward_cpu(grad, gate, up, grad_gate, grad_up);
+    } else if (gate.numel() > 0) {
+      const Tensor g = dense_rows(gate), u = dense_rows(up);
+      SwigluRaw params = raw_of(g, u);
+      params.grad = grad.const_data_ptr();
+      params.grad_gate = grad_gate.mutable_data_ptr();
+      params.grad_up = grad_up.mutable_data_ptr();
+      cuda_kernels().swiglu_backward(params);
     }
-    return {at::silu_backward(grads[0] * up, gate), grads[0] * at::silu(gate)};
+    return {grad_gate, grad_up};
   }
 };
 

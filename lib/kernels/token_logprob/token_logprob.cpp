@@ -8,6 +8,9 @@
 #include <algorithm>
 
 #include "lib/core/format.h"
+#include "lib/kernels/cuda_kernels.h"
+#include "lib/kernels/element_type.h"
+#include "lib/kernels/token_logprob/token_logprob_raw.h"
 #include "plural/error.h"
 
 namespace plural::kernels {
@@ -18,17 +21,38 @@ Tensor head_logits(const Tensor& hidden, const Tensor& weight) {
   return at::linear(hidden, weight);
 }
 
+namespace {
+
+LogitsRaw raw_of(const Tensor& logits, const Tensor& target, double temperature) {
+  PLURAL_CHECK(logits.is_contiguous() && target.is_contiguous(), "a chunk's logits and targets are contiguous");
+  LogitsRaw params;
+  params.logits = logits.data_ptr();
+  params.target = target.const_data_ptr<int64_t>();
+  params.rows = logits.size(0);
+  params.vocabulary = logits.size(1);
+  params.scale = 1.0 / temperature;
+  params.type = element_type(logits);
+  params.stream = cuda_kernels().use_device(logits.device().index());
+  return params;
+}
+
+}  // namespace
+
 namespace detail {
 
 LogitStatistics logit_statistics(const Tensor& logits, const Tensor& target, double temperature, bool with_entropy) {
   if (logits.is_cpu()) return logit_statistics_cpu(logits, target, temperature, with_entropy);
-  const at::ScalarType type = logits.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-  const Tensor log_p = at::log_softmax(logits.to(type) / temperature, 1);
-  LogitStatistics result;
-  const Tensor index = target.unsqueeze(1);
-  result.log_prob = log_p.gather(1, index).squeeze(1);
-  result.log_sum = logits.gather(1, index).squeeze(1).to(type) / temperature - result.log_prob;
-  if (with_entropy) result.entropy = -at::sum(at::where(log_p.isinf(), at::zeros_like(log_p), log_p * log_p.exp()), 1);
+  const auto numbers = [&] {
+    const bool wide = logits.scalar_type() == at::kDouble;
+    return at::empty({logits.size(0)}, logits.options().dtype(wide ? at::kDouble : at::kFloat));
+  };
+  LogitStatistics result{numbers(), numbers(), with_entropy ? numbers() : Tensor()};
+  if (logits.numel() == 0) return result;
+  LogitsRaw params = raw_of(logits, target, temperature);
+  params.log_prob = result.log_prob.mutable_data_ptr();
+  params.log_sum = result.log_sum.mutable_data_ptr();
+  params.entropy = with_entropy ? result.entropy.mutable_data_ptr() : nullptr;
+  cuda_kernels().logit_statistics(params);
   return result;
 }
 
@@ -36,15 +60,15 @@ void logit_gradient_(Tensor& logits, const Tensor& target, const Tensor& log_sum
                      const Tensor& grad_log_prob, const Tensor& grad_entropy, double temperature) {
   if (logits.is_cpu())
     return logit_gradient_cpu_(logits, target, log_sum, entropy, grad_log_prob, grad_entropy, temperature);
-  const Tensor log_p = logits.to(log_sum.scalar_type()) / temperature - log_sum.unsqueeze(1);
-  const Tensor p = log_p.exp();
-  Tensor gradient = p * (-grad_log_prob).unsqueeze(1);
-  gradient.scatter_add_(1, target.unsqueeze(1), grad_log_prob.unsqueeze(1));
+  if (logits.numel() == 0) return;
+  LogitsRaw params = raw_of(logits, target, temperature);
+  params.log_sum = log_sum.data_ptr();
+  params.grad_log_prob = grad_log_prob.const_data_ptr();
   if (grad_entropy.defined()) {
-    const Tensor slope = p * (log_p + entropy.unsqueeze(1)) * grad_entropy.unsqueeze(1);
-    gradient -= at::where(p == 0, at::zeros_like(slope), slope);
+    params.entropy = entropy.data_ptr();
+    params.grad_entropy = grad_entropy.const_data_ptr();
   }
-  logits.copy_(gradient / temperature);
+  cuda_kernels().logit_gradient(params);
 }
 
 }  // namespace detail
