@@ -1,6 +1,7 @@
 # plural_add_library(core SOURCES ... DEPS ...)  one layer of lib/: static target plural_<name>, alias plural::<name>
 # plural_add_test(text_test SOURCES ... DEPS ... [LABELS ...])  one Catch2 executable and one ctest entry;
-#   with PER_DEVICE a second entry <name>.cuda, which is skipped where no GPU is and leaves out the cases tagged [host]
+#   with FILTER only the cases that it names; with PER_DEVICE a second entry <name>.cuda, which is skipped where no GPU
+#   is and leaves out the cases tagged [host]
 include_guard()
 
 add_library(plural_flags INTERFACE)
@@ -33,7 +34,7 @@ function(plural_add_library name)
 endfunction()
 
 function(plural_add_test name)
-  cmake_parse_arguments(ARG "PER_DEVICE" "" "SOURCES;DEPS;LABELS" ${ARGN})
+  cmake_parse_arguments(ARG "PER_DEVICE" "FILTER" "SOURCES;DEPS;LABELS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include)
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} plural_test_main plural_flags nlohmann_json::nlohmann_json)
@@ -41,7 +42,7 @@ function(plural_add_test name)
   target_precompile_headers(${name} REUSE_FROM plural_test_main)
   set(environment "PLURAL_TEST_PYTHON=${PLURAL_VENV}/bin/python" "PLURAL_SOURCE_DIR=${PROJECT_SOURCE_DIR}"
     "PLURAL_BIN=${CMAKE_RUNTIME_OUTPUT_DIRECTORY}" "PLURAL_HOME=${PLURAL_HOME}")
-  add_test(NAME ${name} COMMAND ${name})
+  add_test(NAME ${name} COMMAND ${name} ${ARG_FILTER})
   set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT 1200 ENVIRONMENT "${environment}")
   if(ARG_PER_DEVICE AND PLURAL_WITH_CUDA)
     add_dependencies(${name} plural_cuda)

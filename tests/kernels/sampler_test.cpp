@@ -79,7 +79,7 @@ std::vector<double> shares_of(std::vector<double> kept) {
 
 }  // namespace
 
-TEST_CASE("frequencies follow the softmax", "[sampler]") {
+TEST_CASE("frequencies follow the softmax", "[sampler][many_draws]") {
   struct Case {
     const char* name;
     std::function<void(SampleInput&)> set;
@@ -119,7 +119,7 @@ TEST_CASE("frequencies follow the softmax", "[sampler]") {
   }
 }
 
-TEST_CASE("frequencies of a large vocabulary", "[sampler]") {
+TEST_CASE("frequencies of a large vocabulary", "[sampler][many_draws]") {
   // 5003 tokens (not a multiple of anything), grouped into 50 cells for the statistic.
   constexpr int64_t kVocab = 5003, kDraws = 20000, kCells = 50;
   auto generator = at::make_generator<at::CPUGeneratorImpl>(5);
@@ -149,7 +149,7 @@ TEST_CASE("frequencies of a large vocabulary", "[sampler]") {
   CHECK((out.log_prob.to(at::kDouble) - log_p).abs().max().item<double>() < 1e-5);
 }
 
-TEST_CASE("ids past the drawable ones are never drawn, but count in the log-prob", "[sampler]") {
+TEST_CASE("ids past the drawable ones are never drawn, but count in the log-prob", "[sampler][many_draws]") {
   Draws draws(share_logits(), 8000);
   draws.input.drawable = 3;
   std::vector<double> expected = {3, 8, 1, 0, 0, 0, 0, 0};
@@ -220,7 +220,7 @@ TEST_CASE("greedy takes the largest logit, the lowest id among equals", "[sample
   }
 }
 
-TEST_CASE("ties at the edge keep the lower ids", "[sampler]") {
+TEST_CASE("ties at the edge keep the lower ids", "[sampler][many_draws]") {
   Draws draws(row_of({1, 5, 5, 5, 0, 5}), 4000);
   SECTION("top-k") { draws.input.top_k = 2; }
   SECTION("top-p: two of four tokens of almost 1/4 each") { draws.input.top_p = 0.4; }
@@ -229,7 +229,7 @@ TEST_CASE("ties at the edge keep the lower ids", "[sampler]") {
   CHECK(chi_square_excess({seen[1], seen[2]}, {0.5, 0.5}) < 4.0);
 }
 
-TEST_CASE("dropped tokens (-inf) and extreme temperatures", "[sampler]") {
+TEST_CASE("dropped tokens (-inf) and extreme temperatures", "[sampler][many_draws]") {
   Draws draws(row_of({-kInfinity, 3, -kInfinity, 3, -1e30F}), 2000);
   SECTION("plain") {}
   SECTION("nearly greedy") { draws.input.temperature = 1e-9; }

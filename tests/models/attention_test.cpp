@@ -3,6 +3,7 @@
 // gradients. On the CPU that is its kernel, elsewhere the same composition in the device's own arithmetic.
 #include <array>
 
+#include "lib/kernels/sum_copies/sum_copies.h"
 #include "lib/models/attention.h"
 #include "tests/models/models_support.h"
 
@@ -62,6 +63,45 @@ TEST_CASE("Attention equals composed attention in float64") {
       }
     }
   }
+}
+
+TEST_CASE("The plan of flash attention: sequence by sequence its definition is packed attention", "[host]") {
+  at::manual_seed(42);
+  const AttentionPlanPtr plan = plan_attention(kSegments, kTokens, at::kCPU);
+  const FlashPlan flash = detail::plan_flash(plan->layout, kTokens, at::kCPU);
+  const auto host = [](const Tensor& x) {
+    const Tensor longs = x.to(at::kLong).contiguous();
+    return std::vector<int64_t>(longs.const_data_ptr<int64_t>(), longs.const_data_ptr<int64_t>() + longs.numel());
+  };
+  const std::vector<int64_t> query_begin = host(flash.query_begin), key_begin = host(flash.key_begin);
+  REQUIRE(query_begin.size() == kSegments.size() + 1);
+  CHECK(flash.longest_query == 37);
+  CHECK(flash.longest_key == 37 + 3 + 17);
+  const Tensor q = at::randn({kTokens, 4, 8}, at::kDouble), k = at::randn({kTokens, 2, 8}, at::kDouble),
+               v = at::randn({kTokens, 2, 8}, at::kDouble);
+  for (const int64_t window : {0, 4}) {
+    std::vector<Tensor> parts;
+    for (size_t s = 0; s < kSegments.size(); ++s) {
+      const int64_t queries = query_begin[s + 1] - query_begin[s], keys = key_begin[s + 1] - key_begin[s];
+      const auto heads_first = [&](const Tensor& x) { return detail::repeat_heads(x, 4).transpose(0, 1); };
+      const Tensor of = flash.keys.narrow(0, key_begin[s], keys);
+      const Tensor place = at::arange(keys - queries, keys).unsqueeze(1), key = at::arange(keys).unsqueeze(0);
+      Tensor seen = key <= place;  // the last query sees every key
+      if (window > 0) seen = seen.logical_and(key > place - window);
+      parts.push_back(at::scaled_dot_product_attention(heads_first(q.narrow(0, query_begin[s], queries)),
+                                                       heads_first(k.index_select(0, of)),
+                                                       heads_first(v.index_select(0, of)), seen)
+                          .transpose(0, 1));
+    }
+    CHECK(max_difference(at::cat(parts), packed_attention(q, k, v, plan, window)) <= 1e-12);
+  }
+  // The gradient of the copies goes back to the tokens that they are copies of.
+  const Tensor copies = at::randn({flash.keys.numel(), 3}, at::kDouble);
+  CHECK(max_difference(kernels::sum_copies(copies, flash.copy_begin, flash.copies),
+                       at::zeros({kTokens, 3}, at::kDouble).index_add(0, flash.keys, copies)) <= 1e-12);
+  // Without chains nothing is copied.
+  CHECK_FALSE(
+      detail::plan_flash(plan_attention({{0, 3, -1}, {3, 2, -1}}, 5, at::kCPU)->layout, 5, at::kCPU).keys.defined());
 }
 
 }  // namespace plural

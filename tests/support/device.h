@@ -3,6 +3,7 @@
 // sets PLURAL_TEST_DEVICE=cuda. Without a GPU that entry ends with 77, which ctest shows as Skipped.
 // Tags of test cases: [host] for what has no tensors on a device, or promises something of the CPU alone; the second
 // entry leaves them out. [transformers] for what lets Python compute with more than torch; gpu-check leaves them out.
+// [many_draws] for what takes too long where the CUDA kernels run on the CPU (tests/cuda_on_host).
 #pragma once
 
 #include <cstdlib>

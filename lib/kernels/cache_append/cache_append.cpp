@@ -4,7 +4,7 @@
 #include <ATen/ATen.h>
 
 #include "lib/kernels/cache_append/cache_append_raw.h"
-#include "lib/kernels/cuda_kernels.h"
+#include "lib/kernels/dispatch.h"
 #include "lib/kernels/element_type.h"
 
 namespace plural::kernels {
@@ -19,7 +19,8 @@ Tensor dense_rows(const Tensor& x) {
 
 void cache_append_(Tensor& row_keys, Tensor& row_values, const Tensor& slots, const Tensor& places, const Tensor& keys,
                    const Tensor& values) {
-  if (!keys.is_cuda()) {
+  const CudaKernels* cuda = cuda_kernels_for(keys);
+  if (cuda == nullptr) {
     // Indices on dimensions 0 and 2 put the row dimension first: [R, Hkv, D].
     row_keys.index_put_({slots, at::indexing::Slice(), places}, keys);
     row_values.index_put_({slots, at::indexing::Slice(), places}, values);
@@ -41,9 +42,8 @@ void cache_append_(Tensor& row_keys, Tensor& row_values, const Tensor& slots, co
   params.key_stride = k.stride(0);
   params.value_stride = v.stride(0);
   params.type = element_type(k);
-  const CudaKernels& kernels = cuda_kernels();
-  params.stream = kernels.use_device(k.device().index());
-  kernels.cache_append(params);
+  params.stream = cuda->use_device(k.device().index());
+  cuda->cache_append(params);
 }
 
 }  // namespace plural::kernels

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "lib/core/format.h"
-#include "lib/kernels/cuda_kernels.h"
+#include "lib/kernels/dispatch.h"
 #include "lib/kernels/element_type.h"
 #include "plural/error.h"
 
@@ -78,10 +78,9 @@ Tensor decode_attention(const DecodeAttentionInput& in) {
   params.window = in.window;
   params.scale = in.scale;
   params.type = element_type(in.query);
-  if (in.query.is_cuda()) {
-    const CudaKernels& kernels = cuda_kernels();
-    params.stream = kernels.use_device(in.query.device().index());
-    kernels.decode_attention(params);
+  if (const CudaKernels* cuda = cuda_kernels_for(in.query)) {
+    params.stream = cuda->use_device(in.query.device().index());
+    cuda->decode_attention(params);
   } else {
     decode_attention_cpu(params);
   }

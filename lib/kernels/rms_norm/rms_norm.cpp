@@ -7,7 +7,7 @@
 
 #include <algorithm>
 
-#include "lib/kernels/cuda_kernels.h"
+#include "lib/kernels/dispatch.h"
 #include "lib/kernels/element_type.h"
 #include "lib/kernels/rms_norm/rms_norm_raw.h"
 #include "plural/error.h"
@@ -26,7 +26,8 @@ struct Normalised {
 
 Normalised normalise(const Tensor& x, const Tensor& update, const Tensor& weight, double eps) {
   const auto wide = stream_type(weight.scalar_type());
-  if (x.is_cpu()) {
+  const CudaKernels* cuda = cuda_kernels_for(x);
+  if (cuda == nullptr) {
     detail::RmsNormParams params{x, update, weight, eps, {}, {}, {}};
     params.sum = update.defined() ? at::empty_like(x) : x;
     params.out = at::empty(x.sizes(), weight.options());
@@ -49,9 +50,8 @@ Normalised normalise(const Tensor& x, const Tensor& update, const Tensor& weight
   params.eps = eps;
   params.x_type = element_type(x);
   params.weight_type = element_type(weight);
-  const CudaKernels& kernels = cuda_kernels();
-  params.stream = kernels.use_device(x.device().index());
-  kernels.rms_norm(params);
+  params.stream = cuda->use_device(x.device().index());
+  cuda->rms_norm(params);
   return result;
 }
 
@@ -62,7 +62,8 @@ struct NormGradient {
 NormGradient differentiate(const Tensor& grad, const Tensor& grad_sum, const Tensor& x, const Tensor& weight,
                            const Tensor& scale, bool has_update) {
   NormGradient result;
-  if (x.is_cpu()) {
+  const CudaKernels* cuda = cuda_kernels_for(x);
+  if (cuda == nullptr) {
     detail::RmsNormBackwardParams params{grad, grad_sum, x, weight, scale, {}, {}, {}};
     params.grad_x = at::empty_like(x);
     if (has_update) params.grad_update = at::empty(x.sizes(), weight.options());
@@ -89,9 +90,8 @@ NormGradient differentiate(const Tensor& grad, const Tensor& grad_sum, const Ten
       params.parts = parts;
       params.x_type = element_type(x);
       params.weight_type = element_type(weight);
-      const CudaKernels& kernels = cuda_kernels();
-      params.stream = kernels.use_device(x.device().index());
-      kernels.rms_norm_backward(params);
+      params.stream = cuda->use_device(x.device().index());
+      cuda->rms_norm_backward(params);
     }
     result.weight = weight_parts.sum(0);
   }

@@ -5,7 +5,7 @@
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include "lib/kernels/cuda_kernels.h"
+#include "lib/kernels/dispatch.h"
 #include "lib/kernels/element_type.h"
 #include "lib/kernels/rotary/rotary_raw.h"
 #include "plural/error.h"
@@ -16,7 +16,8 @@ namespace {
 namespace autograd = torch::autograd;
 
 Tensor rotate(const Tensor& x, const Tensor& cos, const Tensor& sin, bool inverse) {
-  if (x.is_cpu()) return detail::rotary_cpu(x, cos, sin, inverse);
+  const CudaKernels* cuda = cuda_kernels_for(x);
+  if (cuda == nullptr) return detail::rotary_cpu(x, cos, sin, inverse);
   const Tensor source = x.stride(2) == 1 ? x : x.contiguous();
   Tensor out = at::empty(x.sizes(), x.options());
   if (out.numel() == 0) return out;
@@ -32,9 +33,8 @@ Tensor rotate(const Tensor& x, const Tensor& cos, const Tensor& sin, bool invers
   params.head_stride = source.stride(1);
   params.inverse = inverse;
   params.type = element_type(x);
-  const CudaKernels& kernels = cuda_kernels();
-  params.stream = kernels.use_device(x.device().index());
-  kernels.rotary(params);
+  params.stream = cuda->use_device(x.device().index());
+  cuda->rotary(params);
   return out;
 }
 

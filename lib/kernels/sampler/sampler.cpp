@@ -6,7 +6,7 @@
 #include <algorithm>
 
 #include "lib/core/format.h"
-#include "lib/kernels/cuda_kernels.h"
+#include "lib/kernels/dispatch.h"
 #include "plural/error.h"
 #include "plural/rng.h"
 
@@ -51,10 +51,9 @@ SampleOutput sample(const SampleInput& in) {
   params.top_k = in.top_k >= params.drawable ? 0 : in.top_k;
   params.top_p = in.top_p;
   params.min_p = static_cast<float>(in.min_p);
-  if (in.logits.is_cuda()) {
-    const CudaKernels& kernels = cuda_kernels();
-    params.stream = kernels.use_device(in.logits.device().index());
-    kernels.sample(params);
+  if (const CudaKernels* cuda = cuda_kernels_for(in.logits)) {
+    params.stream = cuda->use_device(in.logits.device().index());
+    cuda->sample(params);
   } else {
     sample_cpu(params);
   }

@@ -4,7 +4,7 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
-#include "lib/kernels/cuda_kernels.h"
+#include "lib/kernels/dispatch.h"
 #include "lib/kernels/element_type.h"
 #include "lib/kernels/sum_copies/sum_copies_raw.h"
 #include "plural/error.h"
@@ -17,7 +17,8 @@ Tensor sum_copies(const Tensor& copies, const Tensor& begin, const Tensor& place
   PLURAL_CHECK(begin.numel() >= 1 && begin.scalar_type() == at::kLong && place.scalar_type() == at::kLong,
                "sum_copies: begin [N + 1] and place are int64");
   const int64_t rows = begin.numel() - 1;
-  if (!copies.is_cuda()) {
+  const CudaKernels* cuda = cuda_kernels_for(copies);
+  if (cuda == nullptr) {
     const at::ScalarType wide = copies.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
     const Tensor count = begin.narrow(0, 1, rows) - begin.narrow(0, 0, rows);
     Tensor sum = at::zeros({rows, copies.size(1)}, copies.options().dtype(wide));
@@ -35,9 +36,8 @@ Tensor sum_copies(const Tensor& copies, const Tensor& begin, const Tensor& place
   params.rows = rows;
   params.size = copies.size(1);
   params.type = element_type(copies);
-  const CudaKernels& kernels = cuda_kernels();
-  params.stream = kernels.use_device(copies.device().index());
-  kernels.sum_copies(params);
+  params.stream = cuda->use_device(copies.device().index());
+  cuda->sum_copies(params);
   return out;
 }
 

@@ -5,7 +5,7 @@
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include "lib/kernels/cuda_kernels.h"
+#include "lib/kernels/dispatch.h"
 #include "lib/kernels/element_type.h"
 #include "lib/kernels/swiglu/swiglu_raw.h"
 #include "plural/error.h"
@@ -18,7 +18,7 @@ namespace autograd = torch::autograd;
 Tensor dense_rows(const Tensor& x) { return x.stride(1) == 1 ? x : x.contiguous(); }
 
 /// What the two CUDA kernels read.
-SwigluRaw raw_of(const Tensor& gate, const Tensor& up) {
+SwigluRaw raw_of(const CudaKernels& cuda, const Tensor& gate, const Tensor& up) {
   SwigluRaw params;
   params.gate = gate.const_data_ptr();
   params.up = up.const_data_ptr();
@@ -27,18 +27,19 @@ SwigluRaw raw_of(const Tensor& gate, const Tensor& up) {
   params.gate_stride = gate.stride(0);
   params.up_stride = up.stride(0);
   params.type = element_type(gate);
-  params.stream = cuda_kernels().use_device(gate.device().index());
+  params.stream = cuda.use_device(gate.device().index());
   return params;
 }
 
 Tensor activate(const Tensor& gate, const Tensor& up) {
-  if (gate.is_cpu()) return detail::swiglu_cpu(gate, up);
+  const CudaKernels* cuda = cuda_kernels_for(gate);
+  if (cuda == nullptr) return detail::swiglu_cpu(gate, up);
   Tensor out = at::empty(gate.sizes(), gate.options());
   if (out.numel() == 0) return out;
   const Tensor g = dense_rows(gate), u = dense_rows(up);
-  SwigluRaw params = raw_of(g, u);
+  SwigluRaw params = raw_of(*cuda, g, u);
   params.out = out.mutable_data_ptr();
-  cuda_kernels().swiglu(params);
+  cuda->swiglu(params);
   return out;
 }
 
@@ -55,15 +56,16 @@ class SwigluFunction : public autograd::Function<SwigluFunction> {
     const Tensor &gate = saved[0], &up = saved[1];
     const Tensor grad = grads[0].contiguous();
     Tensor grad_gate = at::empty(gate.sizes(), gate.options()), grad_up = at::empty(up.sizes(), up.options());
-    if (gate.is_cpu()) {
+    const CudaKernels* cuda = cuda_kernels_for(gate);
+    if (cuda == nullptr) {
       detail::swiglu_backward_cpu(grad, gate, up, grad_gate, grad_up);
     } else if (gate.numel() > 0) {
       const Tensor g = dense_rows(gate), u = dense_rows(up);
-      SwigluRaw params = raw_of(g, u);
+      SwigluRaw params = raw_of(*cuda, g, u);
       params.grad = grad.const_data_ptr();
       params.grad_gate = grad_gate.mutable_data_ptr();
       params.grad_up = grad_up.mutable_data_ptr();
-      cuda_kernels().swiglu_backward(params);
+      cuda->swiglu_backward(params);
     }
     return {grad_gate, grad_up};
   }

@@ -8,7 +8,7 @@
 #include <algorithm>
 
 #include "lib/core/format.h"
-#include "lib/kernels/cuda_kernels.h"
+#include "lib/kernels/dispatch.h"
 #include "lib/kernels/element_type.h"
 #include "lib/kernels/token_logprob/token_logprob_raw.h"
 #include "plural/error.h"
@@ -23,7 +23,7 @@ Tensor head_logits(const Tensor& hidden, const Tensor& weight) {
 
 namespace {
 
-LogitsRaw raw_of(const Tensor& logits, const Tensor& target, double temperature) {
+LogitsRaw raw_of(const CudaKernels& cuda, const Tensor& logits, const Tensor& target, double temperature) {
   PLURAL_CHECK(logits.is_contiguous() && target.is_contiguous(), "a chunk's logits and targets are contiguous");
   LogitsRaw params;
   params.logits = logits.data_ptr();
@@ -32,7 +32,7 @@ LogitsRaw raw_of(const Tensor& logits, const Tensor& target, double temperature)
   params.vocabulary = logits.size(1);
   params.scale = 1.0 / temperature;
   params.type = element_type(logits);
-  params.stream = cuda_kernels().use_device(logits.device().index());
+  params.stream = cuda.use_device(logits.device().index());
   return params;
 }
 
@@ -41,34 +41,36 @@ LogitsRaw raw_of(const Tensor& logits, const Tensor& target, double temperature)
 namespace detail {
 
 LogitStatistics logit_statistics(const Tensor& logits, const Tensor& target, double temperature, bool with_entropy) {
-  if (logits.is_cpu()) return logit_statistics_cpu(logits, target, temperature, with_entropy);
+  const CudaKernels* cuda = cuda_kernels_for(logits);
+  if (cuda == nullptr) return logit_statistics_cpu(logits, target, temperature, with_entropy);
   const auto numbers = [&] {
     const bool wide = logits.scalar_type() == at::kDouble;
     return at::empty({logits.size(0)}, logits.options().dtype(wide ? at::kDouble : at::kFloat));
   };
   LogitStatistics result{numbers(), numbers(), with_entropy ? numbers() : Tensor()};
   if (logits.numel() == 0) return result;
-  LogitsRaw params = raw_of(logits, target, temperature);
+  LogitsRaw params = raw_of(*cuda, logits, target, temperature);
   params.log_prob = result.log_prob.mutable_data_ptr();
   params.log_sum = result.log_sum.mutable_data_ptr();
   params.entropy = with_entropy ? result.entropy.mutable_data_ptr() : nullptr;
-  cuda_kernels().logit_statistics(params);
+  cuda->logit_statistics(params);
   return result;
 }
 
 void logit_gradient_(Tensor& logits, const Tensor& target, const Tensor& log_sum, const Tensor& entropy,
                      const Tensor& grad_log_prob, const Tensor& grad_entropy, double temperature) {
-  if (logits.is_cpu())
+  const CudaKernels* cuda = cuda_kernels_for(logits);
+  if (cuda == nullptr)
     return logit_gradient_cpu_(logits, target, log_sum, entropy, grad_log_prob, grad_entropy, temperature);
   if (logits.numel() == 0) return;
-  LogitsRaw params = raw_of(logits, target, temperature);
+  LogitsRaw params = raw_of(*cuda, logits, target, temperature);
   params.log_sum = log_sum.data_ptr();
   params.grad_log_prob = grad_log_prob.const_data_ptr();
   if (grad_entropy.defined()) {
     params.entropy = entropy.data_ptr();
     params.grad_entropy = grad_entropy.const_data_ptr();
   }
-  cuda_kernels().logit_gradient(params);
+  cuda->logit_gradient(params);
 }
 
 }  // namespace detail
