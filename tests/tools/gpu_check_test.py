@@ -106,6 +106,20 @@ class GpuCheck(unittest.TestCase):
         self.assertEqual(result["training"][2]["max_sampler_trainer_diff"], 1e-5)
         self.assertEqual([o["numbers"] for o in result["benchmarks"]], [[{"tokens_per_s": 7}]] * 2)
 
+    def test_peers_that_are_there_are_measured_beside(self):
+        self.gpu()
+        self.program("generate_bench", """echo '{"name": "generate/plural/'$3'", "tokens_per_s": 60}'""")
+        (self.root / "site/transformers").mkdir(parents=True)
+        (self.root / "site/transformers/__init__.py").touch()
+        (self.bundle / "peers").mkdir()
+        (self.bundle / "peers/transformers_generate.py").write_text(
+            """import json, sys\nvalue = lambda key: sys.argv[sys.argv.index(key) + 1]
+assert value("--device") == "cuda" and value("--samples") == "64" and value("--new-tokens") == "128"
+print(json.dumps({"name": "generate/transformers-0/" + value("--dtype"), "tokens_per_s": 20}))""")
+        done, result = self.check()
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(result["ratios"], {"generate/bfloat16 over transformers": 3.0, "generate/float32 over transformers": 3.0})
+
     def test_failure_is_kept_with_its_output(self):
         self.gpu()
         self.add_test("a_test", "echo why; exit 3")
