@@ -24,7 +24,8 @@ void* use_device(int index) {
 
 extern "C" __attribute__((visibility("default"))) int plural_register_cuda_kernels(
     plural::kernels::CudaKernels* table) {
-  const int gpus = c10::cuda::device_count();  // 0, not an exception, without a driver
+  // 0, not an exception, without a driver. NOLINTNEXTLINE(bugprone-signed-char-misuse): the index type holds a count.
+  const int gpus = c10::cuda::device_count();
   if (gpus > 0) {
     table->cache_append = plural::kernels::cache_append_cuda;
     table->decode_attention = plural::kernels::decode_attention_cuda;
