@@ -5,6 +5,7 @@
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <cstdint>
 
 #include "lib/kernels/types.h"
@@ -32,8 +33,6 @@ __device__ inline void narrow(float x, __nv_bfloat16* to) { *to = __float2bfloat
 
 __device__ inline float exponential(float x) { return expf(x); }
 __device__ inline double exponential(double x) { return exp(x); }
-__device__ inline float logarithm(float x) { return logf(x); }
-__device__ inline double logarithm(double x) { return log(x); }
 
 /// Sum over the lanes of a warp; every lane gets it.
 template <class A>
@@ -68,10 +67,10 @@ void dispatch(ElementType type, const Run& run) {
   }
 }
 
-/// Threads for a block that walks over `size` elements: whole warps, some elements a thread.
+/// Threads for a block that walks over `size` elements: up to kMaxWarps whole warps, some elements a thread.
+constexpr int kMaxWarps = 16;
 inline unsigned threads_for(int64_t size) {
-  const int64_t warps = (size / 4 + 31) / 32;
-  return static_cast<unsigned>(32 * (warps < 1 ? 1 : warps > 16 ? 16 : warps));
+  return static_cast<unsigned>(32 * std::clamp<int64_t>((size / 4 + 31) / 32, 1, kMaxWarps));
 }
 
 }  // namespace plural::kernels

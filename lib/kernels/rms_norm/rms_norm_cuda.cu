@@ -8,8 +8,6 @@
 namespace plural::kernels {
 namespace {
 
-constexpr int kMaxWarps = 16;  // of threads_for
-
 template <class X, class W>
 __global__ void normalise(const X* __restrict__ all_x, const W* __restrict__ all_update, const W* __restrict__ weight,
                           X* __restrict__ all_sum, W* __restrict__ all_out, Compute<W>* __restrict__ scales, int size,

@@ -36,8 +36,7 @@ Tensor activate(const Tensor& gate, const Tensor& up) {
   if (cuda == nullptr) return detail::swiglu_cpu(gate, up);
   Tensor out = at::empty(gate.sizes(), gate.options());
   if (out.numel() == 0) return out;
-  const Tensor g = dense_rows(gate), u = dense_rows(up);
-  SwigluRaw params = raw_of(*cuda, g, u);
+  SwigluRaw params = raw_of(*cuda, gate, up);
   params.out = out.mutable_data_ptr();
   cuda->swiglu(params);
   return out;
@@ -60,8 +59,7 @@ class SwigluFunction : public autograd::Function<SwigluFunction> {
     if (cuda == nullptr) {
       detail::swiglu_backward_cpu(grad, gate, up, grad_gate, grad_up);
     } else if (gate.numel() > 0) {
-      const Tensor g = dense_rows(gate), u = dense_rows(up);
-      SwigluRaw params = raw_of(*cuda, g, u);
+      SwigluRaw params = raw_of(*cuda, gate, up);
       params.grad = grad.const_data_ptr();
       params.grad_gate = grad_gate.mutable_data_ptr();
       params.grad_up = grad_up.mutable_data_ptr();
@@ -76,8 +74,9 @@ class SwigluFunction : public autograd::Function<SwigluFunction> {
 Tensor swiglu(const Tensor& gate, const Tensor& up) {
   PLURAL_CHECK(gate.dim() == 2 && gate.sizes() == up.sizes() && gate.scalar_type() == up.scalar_type(),
                "swiglu takes gate and up [N, F] of one dtype");
+  const Tensor g = dense_rows(gate), u = dense_rows(up);  // what both twins take
   const bool records = at::GradMode::is_enabled() && (gate.requires_grad() || up.requires_grad());
-  return records ? SwigluFunction::apply(gate, up) : activate(gate, up);
+  return records ? SwigluFunction::apply(g, u) : activate(g, u);
 }
 
 }  // namespace plural::kernels

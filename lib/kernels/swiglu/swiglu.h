@@ -11,6 +11,7 @@ namespace plural::kernels {
 Tensor swiglu(const Tensor& gate, const Tensor& up);
 
 namespace detail {
+/// The CPU twin; the elements of a row of gate and up are neighbours.
 Tensor swiglu_cpu(const Tensor& gate, const Tensor& up);
 /// grad [N, F] contiguous -> gradients of gate and up, contiguous.
 void swiglu_backward_cpu(const Tensor& grad, const Tensor& gate, const Tensor& up, Tensor& grad_gate, Tensor& grad_up);

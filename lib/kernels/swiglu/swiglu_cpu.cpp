@@ -47,35 +47,31 @@ PLURAL_SWIGLU_ROWS(float)
 PLURAL_SWIGLU_ROWS(double)
 #undef PLURAL_SWIGLU_ROWS
 
-Tensor dense_rows(const Tensor& x) { return x.stride(1) == 1 ? x : x.contiguous(); }
-
 }  // namespace
 
 Tensor swiglu_cpu(const Tensor& gate, const Tensor& up) {
-  const Tensor g = dense_rows(gate), u = dense_rows(up);
-  const int64_t rows = g.size(0), size = g.size(1);
-  Tensor out = at::empty({rows, size}, g.options());
-  AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, g.scalar_type(), "swiglu", [&] {
-    const scalar_t *gates = g.const_data_ptr<scalar_t>(), *ups = u.const_data_ptr<scalar_t>();
+  const int64_t rows = gate.size(0), size = gate.size(1);
+  Tensor out = at::empty({rows, size}, gate.options());
+  AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, gate.scalar_type(), "swiglu", [&] {
+    const scalar_t *gates = gate.const_data_ptr<scalar_t>(), *ups = up.const_data_ptr<scalar_t>();
     scalar_t* to = out.data_ptr<scalar_t>();
     at::parallel_for(0, rows, 16, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i)
-        forward_row(gates + i * g.stride(0), ups + i * u.stride(0), size, to + i * size);
+        forward_row(gates + i * gate.stride(0), ups + i * up.stride(0), size, to + i * size);
     });
   });
   return out;
 }
 
 void swiglu_backward_cpu(const Tensor& grad, const Tensor& gate, const Tensor& up, Tensor& grad_gate, Tensor& grad_up) {
-  const Tensor g = dense_rows(gate), u = dense_rows(up);
-  const int64_t rows = g.size(0), size = g.size(1);
-  AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, g.scalar_type(), "swiglu_backward", [&] {
-    const scalar_t *upstream = grad.const_data_ptr<scalar_t>(), *gates = g.const_data_ptr<scalar_t>(),
-                   *ups = u.const_data_ptr<scalar_t>();
+  const int64_t rows = gate.size(0), size = gate.size(1);
+  AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, gate.scalar_type(), "swiglu_backward", [&] {
+    const scalar_t *upstream = grad.const_data_ptr<scalar_t>(), *gates = gate.const_data_ptr<scalar_t>(),
+                   *ups = up.const_data_ptr<scalar_t>();
     scalar_t *to_gate = grad_gate.data_ptr<scalar_t>(), *to_up = grad_up.data_ptr<scalar_t>();
     at::parallel_for(0, rows, 16, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i)
-        backward_row(upstream + i * size, gates + i * g.stride(0), ups + i * u.stride(0), size, to_gate + i * size,
+        backward_row(upstream + i * size, gates + i * gate.stride(0), ups + i * up.stride(0), size, to_gate + i * size,
                      to_up + i * size);
     });
   });
